@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between ROS messages and arrays.
+
+Pictures are uint8 RGB [H, W, 3] on our side. cv_bridge is not used: it copies
+more, and not every build of it knows padded rows or all Bayer patterns.
+"""
+
+from array import array
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CompressedImage, Image
+
+from furl_interfaces.msg import RewardHeads
+
+NANOSECONDS = 1_000_000_000
+
+# Bytes per pixel and OpenCV's conversion to RGB (None: it is RGB already). OpenCV names a Bayer
+# pattern by its second row's second and third pixel, ROS by its first two rows.
+_ENCODINGS: dict[str, tuple[int, int | None]] = {
+    'rgb8': (3, None),
+    'bgr8': (3, cv2.COLOR_BGR2RGB),
+    'rgba8': (4, cv2.COLOR_RGBA2RGB),
+    'bgra8': (4, cv2.COLOR_BGRA2RGB),
+    'mono8': (1, cv2.COLOR_GRAY2RGB),
+    'bayer_rggb8': (1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': (1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': (1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': (1, cv2.COLOR_BayerGB2RGB),
+    'uyvy': (2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422': (2, cv2.COLOR_YUV2RGB_UYVY),
+    'yuyv': (2, cv2.COLOR_YUV2RGB_YUYV),
+    'yuv422_yuy2': (2, cv2.COLOR_YUV2RGB_YUYV),
+}
+ENCODINGS = tuple(_ENCODINGS)
+"""Accepted values of Image.encoding."""
+
+# First bytes of the compressed formats.
+_COMPRESSED = {'jpeg': b'\xff\xd8\xff', 'png': b'\x89PNG'}
+
+
+def to_ns(stamp: Time) -> int:
+    """Nanoseconds of a stamp."""
+    return stamp.sec * NANOSECONDS + stamp.nanosec
+
+
+def to_time(nanoseconds: int) -> Time:
+    """Stamp of nanoseconds since the epoch."""
+    sec, nanosec = divmod(nanoseconds, NANOSECONDS)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def to_float_field(values: np.ndarray) -> array:
+    """Values of a ``float32[]`` field, in row-major order; other types are slow to assign."""
+    field = array('f')
+    field.frombytes(np.ascontiguousarray(values, np.float32).tobytes())
+    return field
+
+
+def from_float_field(field: Sequence[float]) -> np.ndarray:
+    """A ``float32[]`` field as float32 [N]; shares the memory of the message."""
+    return np.asarray(field, np.float32)
+
+
+def from_image_msg(message: Image) -> np.ndarray:
+    """The picture of a message as uint8 RGB [H, W, 3].
+
+    Rows may be padded. 'rgb8' is not copied: the array then shares the memory of the message.
+
+    Raises:
+        ValueError: unknown encoding, no pixels, or data that do not fit the sizes given.
+    """
+    if message.encoding not in _ENCODINGS:
+        raise ValueError(f'encoding is {message.encoding!r}; accepted: {", ".join(ENCODINGS)}')
+    channels, conversion = _ENCODINGS[message.encoding]
+    height, width, step = message.height, message.width, message.step
+    if height < 1 or width < 1:
+        raise ValueError(f'size is {width}x{height}; accepted: at least 1x1')
+    if channels == 2 and width % 2:
+        raise ValueError(f'width is {width}; accepted for {message.encoding}: even widths')
+    if message.encoding.startswith('bayer') and min(width, height) < 3:
+        raise ValueError(f'size is {width}x{height}; accepted for a Bayer pattern: at least 3x3')
+    if step < width * channels:
+        raise ValueError(
+            f'step is {step}; accepted: at least {width * channels} bytes'
+            f' for {width} pixels of {message.encoding}'
+        )
+    if len(message.data) != height * step:
+        raise ValueError(
+            f'data has {len(message.data)} bytes; accepted: {height * step}'
+            f' for {height} rows of {step} bytes'
+        )
+    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : width * channels]
+    pixels = rows.reshape(height, width, channels)
+    return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+
+
+def from_compressed_msg(message: CompressedImage) -> np.ndarray:
+    """The picture of a JPEG or PNG message as uint8 RGB [H, W, 3].
+
+    The format is read from the data: drivers fill the format field in many ways.
+
+    Raises:
+        ValueError: another format, or data that cannot be decoded.
+    """
+    data = np.frombuffer(message.data, np.uint8)
+    start = data[:4].tobytes()
+    if not start.startswith(tuple(_COMPRESSED.values())):
+        raise ValueError(
+            f'compressed picture (format {message.format!r}) begins with {start!r};'
+            f' accepted: {", ".join(_COMPRESSED)}'
+        )
+    try:
+        pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ValueError(f'compressed picture cannot be decoded: {error}') from error
+    if pixels is None:
+        raise ValueError(f'compressed picture of {len(data)} bytes cannot be decoded')
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def to_image_msg(frame: np.ndarray, stamp: int, frame_id: str) -> Image:
+    """Make an 'rgb8' message of a frame, uint8 [H, W, 3]; stamp in nanoseconds.
+
+    Raises:
+        ValueError: the frame has another shape or dtype.
+    """
+    _check_frame(frame)
+    message = Image(height=frame.shape[0], width=frame.shape[1], encoding='rgb8')
+    message.header.stamp = to_time(stamp)
+    message.header.frame_id = frame_id
+    message.step = 3 * frame.shape[1]
+    message.data = _bytes_field(np.ascontiguousarray(frame))
+    return message
+
+
+def to_compressed_msg(
+    frame: np.ndarray, stamp: int, frame_id: str, kind: Literal['jpeg', 'png'] = 'jpeg'
+) -> CompressedImage:
+    """Compress a frame, uint8 [H, W, 3], as JPEG (lossy) or PNG; stamp in nanoseconds.
+
+    Raises:
+        ValueError: the frame has another shape or dtype, or ``kind`` is another one.
+    """
+    _check_frame(frame)
+    if kind not in _COMPRESSED:
+        raise ValueError(f'kind is {kind!r}; accepted: {", ".join(_COMPRESSED)}')
+    _, data = cv2.imencode(f'.{kind}', cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    message = CompressedImage(format=kind)
+    message.header.stamp = to_time(stamp)
+    message.header.frame_id = frame_id
+    message.data = _bytes_field(data)
+    return message
+
+
+def to_heads_msg(
+    layer_sizes: Sequence[int], image_head: np.ndarray, text_head: np.ndarray
+) -> RewardHeads:
+    """Make a message of both heads' parameters; the caller fills in the rest.
+
+    Args:
+        layer_sizes: widths, input first.
+        image_head, text_head: float32 [P], layer by layer: weight [out, in], then bias.
+    """
+    return RewardHeads(
+        layer_sizes=array('I', layer_sizes),
+        image_head=to_float_field(image_head),
+        text_head=to_float_field(text_head),
+    )
+
+
+def from_heads_msg(message: RewardHeads) -> tuple[list[int], np.ndarray, np.ndarray]:
+    """Layer sizes and the parameters of the image and the text head, as in ``to_heads_msg``."""
+    return (
+        list(message.layer_sizes),
+        from_float_field(message.image_head),
+        from_float_field(message.text_head),
+    )
+
+
+def _check_frame(frame: np.ndarray) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(
+            f'frame is {frame.dtype} {list(frame.shape)}; accepted: uint8 [height, width, 3]'
+        )
+
+
+def _bytes_field(values: np.ndarray) -> array:
+    """A ``uint8[]`` field: anything but array('B') is checked element by element."""
+    field = array('B')
+    field.frombytes(memoryview(values).cast('B'))
+    return field

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every node of the graph shares: start, stop, diagnostics."""
+
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from furl_ros.bridge.qos import EVENTS
+from furl_ros.core.settings import SettingError
+from furl_ros.core.timing import Stages
+
+OK, WARN, ERROR = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
+DIAGNOSTICS_PERIOD = 1.0  # seconds
+
+
+class FurlNode(Node):
+    """A node that counts what goes wrong and shows it, and stops cleanly.
+
+    Subclasses fill ``__init__``, and where they need it ``work``, ``diagnose`` and ``close``.
+    Callbacks run in one executor thread, in which the subclass is also constructed (an OpenGL
+    context belongs to a thread); ``work`` runs in the main thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.counts: Counter[str] = Counter()
+        self.stages = Stages()
+        self.started = time.perf_counter()
+        self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', EVENTS)
+        self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=self.steady_clock)
+
+    def work(self, stop: threading.Event) -> int:
+        """Work in the main thread until ``stop`` is set; returns the exit code."""
+        stop.wait()
+        return 0
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        """Level (OK, WARN, ERROR), one line, and further values for /diagnostics."""
+        return OK, 'running', {}
+
+    def close(self) -> None:
+        """Give back what the node holds; runs in the executor thread."""
+
+    def count_bad(self, what: str, why: str) -> None:
+        """Count a message that could not be used, and say so without flooding the log."""
+        self.counts[what] += 1
+        self.get_logger().warning(f'{what}: {why}', throttle_duration_sec=5.0)
+
+    def _publish_diagnostics(self) -> None:
+        level, text, values = self.diagnose()
+        wall = time.perf_counter() - self.started
+        values |= {f'stage/{name}_s': round(s, 4) for name, s in self.stages.seconds.items()}
+        values |= {f'stage/{name}_calls': n for name, n in self.stages.calls.items()}
+        values |= dict(self.counts) | {'uptime_s': round(wall, 3)}
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status = [
+            DiagnosticStatus(
+                level=level,
+                name=self.get_fully_qualified_name().lstrip('/'),
+                message=text,
+                values=[KeyValue(key=k, value=str(v)) for k, v in sorted(values.items())],
+            )
+        ]
+        self._diagnostics.publish(message)
+
+
+class _Host(threading.Thread):
+    """Constructs the node and spins it in one thread."""
+
+    def __init__(self, factory: Callable[[], FurlNode], stop: threading.Event) -> None:
+        super().__init__(name='executor')
+        self.factory = factory
+        self.stop = stop
+        self.ready = threading.Event()
+        self.node: FurlNode | None = None
+        self.error: BaseException | None = None
+        self.executor: Executor | None = None
+
+    def run(self) -> None:
+        try:
+            # rclpy 7.1's EventsExecutor deadlocks when another thread calls a service.
+            self.executor = SingleThreadedExecutor()
+            self.node = self.factory()
+            self.executor.add_node(self.node)
+            self.ready.set()
+            self.executor.spin()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.stop.set()
+            self.ready.set()
+            if self.node is not None:
+                self.node.close()
+                self.node.destroy_node()
+
+    def finish(self) -> None:
+        if self.executor is not None:
+            self.executor.shutdown()
+        self.join()
+
+
+def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
+    """Run one node until it is done or a signal comes; returns the exit code.
+
+    0 after finished work, SIGINT or SIGTERM; 2 when a setting is not accepted (one line says
+    which); 1 after an unexpected error (with its traceback).
+    """
+    stop = threading.Event()
+    # rclpy's own handlers would end the context at once; saving and a clean farewell need it.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    host = _Host(factory, stop)
+    host.start()
+    host.ready.wait()
+    code, error = 0, None
+    try:
+        if host.error is None:
+            code = host.node.work(stop)
+    except Exception as caught:
+        error = caught
+    finally:
+        stop.set()
+        host.finish()
+        rclpy.try_shutdown()
+    error = error or host.error
+    if isinstance(error, SettingError):
+        print(f'error: {error}', file=sys.stderr, flush=True)
+        return 2
+    if error is not None:
+        traceback.print_exception(error)
+        return 1
+    return code

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two Stable-Baselines3 SAC agents that learn from one batch."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.save_util import load_from_zip_file
+
+from furl_ros.core.config import TrainConfig
+from furl_ros.core.replay import Batch, FixedBatch
+from furl_ros.core.settings import SettingError
+
+
+class _Spaces(gymnasium.Env):
+    """Tells SB3 the spaces; the real environment is behind topics."""
+
+    def __init__(self, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+
+class Agent:
+    """One SAC agent whose batches come from outside.
+
+    Args:
+        config: hyper-parameters.
+        observation_space: Box, float32 [S].
+        action_space: Box, float32 [A].
+        seed: of the initial parameters (SB3 also seeds the global generators with it).
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        observation_space: gymnasium.spaces.Box,
+        action_space: gymnasium.spaces.Box,
+        seed: int,
+    ) -> None:
+        self.sac = SAC(
+            'MlpPolicy',
+            _Spaces(observation_space, action_space),
+            learning_rate=config.learning_rate,
+            buffer_size=1,
+            batch_size=config.batch_size,
+            tau=config.tau,
+            gamma=config.gamma,
+            ent_coef='auto',
+            target_entropy=-float(np.prod(action_space.shape)) / 2,
+            policy_kwargs={'net_arch': [config.hidden_units] * 2},
+            device='cpu',
+            seed=seed,
+        )
+        # SB3 would reserve its own replay at this size; the agent only carries the number, for
+        # those who load the zip and go on with plain SB3.
+        self.sac.buffer_size = config.buffer_size
+        self.sac.env = None
+        self.batch = FixedBatch()
+        self.sac.replay_buffer = self.batch
+        self.logger = Logger(folder=None, output_formats=[])
+        self.sac.set_logger(self.logger)
+
+    def act(self, state: np.ndarray, deterministic: bool = False) -> np.ndarray:
+        """Choose an action, scaled to [-1, 1]: float32 [A] for a state float32 [S]."""
+        with torch.inference_mode():
+            states = torch.from_numpy(np.asarray(state, np.float32))[None]
+            return self.sac.actor(states, deterministic)[0].numpy()
+
+    def update(self, batch: Batch, rewards: torch.Tensor) -> None:
+        """One gradient step on a batch with this agent's rewards, float32 [B, 1]."""
+        self.batch.put(batch, rewards)
+        self.sac.train(gradient_steps=1, batch_size=len(rewards))
+
+    def losses(self) -> dict[str, float]:
+        """SB3's training figures of the last update."""
+        values = self.logger.name_to_value
+        return {name.removeprefix('train/'): float(value) for name, value in values.items()}
+
+    def save(self, path: Path, total_steps: int) -> None:
+        """Write a plain SB3 zip, which ``SAC.load`` opens without furl_ros."""
+        self.sac.num_timesteps = total_steps
+        self.sac.save(path, exclude=['replay_buffer', 'env', 'logger'])
+
+    def load(self, path: Path) -> None:
+        """Take over parameters and optimizer states of a zip; no code of it is executed.
+
+        Raises:
+            SettingError: the file is missing, no SB3 zip, or of another shape.
+        """
+        try:
+            # load_data=False leaves the pickled part alone; tensors load with weights_only.
+            _, parameters, variables = load_from_zip_file(path, device='cpu', load_data=False)
+            self.sac.set_parameters(parameters, exact_match=True, device='cpu')
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise SettingError(
+                f'{path} does not fit; accepted: an SB3 zip of a SAC agent with the same spaces'
+                f' and hidden_units ({reason})'
+            ) from None
+        self.sac.log_ent_coef.data.copy_(variables['log_ent_coef'])
+
+    def counters(self) -> dict[str, Any]:
+        """What SB3 keeps outside the zip's tensors and a continuation needs."""
+        return {'n_updates': self.sac._n_updates}
+
+    def restore_counters(self, counters: dict[str, Any]) -> None:
+        """Take over ``counters``."""
+        self.sac._n_updates = counters['n_updates']

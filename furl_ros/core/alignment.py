@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Online alignment of the reward heads: rings of frames, the stages, one update per transition."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from furl_ros.core.config import AlignConfig
+from furl_ros.core.heads import (
+    RewardHeads,
+    negative_negative_loss,
+    positive_negative_loss,
+    positive_positive_loss,
+)
+from furl_ros.core.methods import METHODS
+from furl_ros.core.settings import SettingError
+from furl_ros.core.storage import generator_from_json, generator_to_json, load_tree, save_tree
+
+
+def count_positives(success: Sequence[bool]) -> int:
+    """Number of leading frames of an episode that are positive (FuRL's rule).
+
+    Every frame up to the first success, and the unbroken run of success frames after it; none
+    in an episode without success.
+
+    Args:
+        success: one flag per frame of the episode, in order, the reset frame left out.
+    """
+    flags = np.asarray(success, bool)
+    if not flags.any():
+        return 0
+    first = int(flags.argmax())
+    broken = np.flatnonzero(~flags[first:])
+    return first + int(broken[0]) if len(broken) else len(flags)
+
+
+class Ring:
+    """Newest ``capacity`` embeddings with their place in their episode.
+
+    ``lagged`` finds, for a frame, the one ``lag`` frames before it in the same episode: episodes
+    are written as unbroken runs, so it is the slot ``lag`` before, as long as the run reaches
+    back that far and the slot has not been overwritten.
+    """
+
+    def __init__(self, capacity: int, width: int) -> None:
+        self.embeddings = np.zeros((capacity, width), np.float16)
+        self.indices = np.zeros(capacity, np.int32)
+        self.written = 0
+
+    def __len__(self) -> int:
+        return min(self.written, len(self.indices))
+
+    def extend(self, embeddings: np.ndarray) -> None:
+        """Append one episode's frames, float16 [T, E], in order."""
+        capacity = len(self.indices)
+        order = np.arange(len(embeddings), dtype=np.int32)
+        kept = slice(max(0, len(order) - capacity), None)
+        slots = (self.written + order[kept]) % capacity
+        self.embeddings[slots] = embeddings[kept]
+        self.indices[slots] = order[kept]
+        self.written += len(order)
+
+    def draw(self, generator: np.random.Generator, count: int) -> np.ndarray:
+        """Draw frames with replacement: float16 [count, E]."""
+        return self.embeddings[generator.integers(len(self), size=count)]
+
+    def draw_lagged(
+        self, generator: np.random.Generator, count: int, lag: int
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Draw pairs (later, earlier) ``lag`` frames apart; None when the ring holds no pair."""
+        capacity = len(self.indices)
+        slots = np.flatnonzero(self.indices[: len(self)] >= lag)
+        age = (self.written - 1 - slots) % capacity
+        slots = slots[age + lag < len(self)]
+        if not len(slots):
+            return None
+        later = slots[generator.integers(len(slots), size=count)]
+        return self.embeddings[later], self.embeddings[(later - lag) % capacity]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What has been written, for a checkpoint."""
+        used = len(self)
+        return {
+            'embeddings': self.embeddings[:used],
+            'indices': self.indices[:used],
+            'written': np.array([self.written], np.int64),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Take over ``state``.
+
+        Raises:
+            SettingError: the ring had another size or width.
+        """
+        used, width = state['embeddings'].shape
+        written = int(state['written'][0])
+        if width != self.embeddings.shape[1] or used != min(written, len(self.indices)):
+            raise SettingError(
+                f'the checkpoint has rings of {used} frames of width {width}; accepted: width'
+                f' {self.embeddings.shape[1]} and the same ring_size ({len(self.indices)})'
+            )
+        self.embeddings[:used] = state['embeddings']
+        self.indices[:used] = state['indices']
+        self.written = written
+
+
+class Alignment(NamedTuple):
+    """One published version of the heads."""
+
+    version: int
+    transitions: int
+    stage: int
+    positives: int
+    negatives: int
+    heads: RewardHeads
+
+
+class Aligner:
+    """Keeps the rings and trains the heads (sections 4.1 and 4.2 of the paper).
+
+    Deterministic given the order of ``add`` and ``update`` calls.
+
+    Args:
+        config: hyper-parameters.
+        method: name of the method; heads of methods without training never change.
+        text_embedding: raw phi_L(prompt), float32 [E].
+        goal_embedding: raw embedding of the goal image, float32 [E], or None.
+        seed: of the heads' initial parameters and of the draws.
+        warmup_steps: transitions before the first update.
+    """
+
+    def __init__(
+        self,
+        config: AlignConfig,
+        method: str,
+        text_embedding: np.ndarray,
+        goal_embedding: np.ndarray | None,
+        seed: int,
+        warmup_steps: int,
+    ) -> None:
+        width = len(text_embedding)
+        self.config = config
+        self.method = METHODS[method]
+        self.warmup_steps = warmup_steps
+        self.text = torch.from_numpy(np.array(text_embedding, np.float32))
+        self.goal = None
+        if goal_embedding is not None and self.method.goal_image:
+            self.goal = torch.from_numpy(np.array(goal_embedding, np.float32))
+        self.heads = RewardHeads((width, config.hidden_units, config.output_units), seed)
+        self.optimizer = torch.optim.Adam(
+            self.heads.parameters(), lr=config.head_learning_rate, foreach=True
+        )
+        self.generator = np.random.default_rng([seed, 1])
+        self.positives = Ring(config.ring_size, width)
+        self.negatives = Ring(config.ring_size, width)
+        self.episodes: dict[str, list[tuple[np.ndarray, bool]]] = {}
+        self.transitions = 0
+        self.version = 0
+        self.stage = 0
+
+    def add(self, embedding: np.ndarray, success: bool, last: bool, source: str = '') -> None:
+        """Take in the frame of one transition.
+
+        Args:
+            embedding: raw embedding of the frame after the action, [E].
+            success: the task is solved in it.
+            last: it ends its episode.
+            source: which of several robots it comes from.
+        """
+        self.transitions += 1
+        episode = self.episodes.setdefault(source, [])
+        episode.append((np.asarray(embedding, np.float16), bool(success)))
+        if last:
+            self.end_episode(source)
+
+    def end_episode(self, source: str = '') -> None:
+        """Sort the frames of the running episode of ``source`` into the rings."""
+        episode = self.episodes.pop(source, [])
+        if not episode:
+            return
+        frames = np.stack([embedding for embedding, _ in episode])
+        positives = count_positives([success for _, success in episode])
+        if positives:
+            self.positives.extend(frames[:positives])
+        else:
+            self.negatives.extend(frames)
+
+    def drop_episode(self, source: str = '') -> None:
+        """Forget the running episode: it was broken off, so it is neither success nor failure."""
+        self.episodes.pop(source, None)
+
+    def update(self) -> dict[str, float]:
+        """One head update, if the stage has something to learn from.
+
+        Returns:
+            The losses by name; empty when nothing was updated (heads that are not trained,
+            warm-up, stage 1 without a goal image, no frames yet).
+        """
+        config = self.config
+        if self.method.heads != 'trained' or self.transitions <= self.warmup_steps:
+            return {}
+        losses: dict[str, torch.Tensor] = {}
+        stage = 2 if len(self.positives) else 1
+        if stage == 2:
+            if len(self.negatives):
+                positive = self._score(self.positives.draw(self.generator, config.head_batch_size))
+                negative = self._score(self.negatives.draw(self.generator, config.head_batch_size))
+                losses['pos_neg'] = positive_negative_loss(positive, negative, config.margin)
+            lagged = self.positives.draw_lagged(self.generator, config.head_batch_size, config.lag)
+            if lagged:
+                later, earlier = map(self._score, lagged)
+                losses['pos_pos'] = positive_positive_loss(later, earlier, config.margin)
+        elif self.goal is not None and len(self.negatives):
+            frames = self._tensor(self.negatives.draw(self.generator, config.head_batch_size))
+            loss = negative_negative_loss(
+                self.heads(frames, self.text),
+                torch.linalg.vector_norm(frames - self.goal, dim=-1),
+                config.goal_gap,
+                config.margin,
+            )
+            if loss is not None:
+                losses['neg_neg'] = loss
+        if not losses:
+            return {}
+        self.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        self.optimizer.step()
+        self.version += 1
+        self.stage = stage
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def snapshot(self) -> Alignment:
+        """The heads as they are now, safe from later updates."""
+        return Alignment(
+            self.version,
+            self.transitions,
+            self.stage,
+            len(self.positives),
+            len(self.negatives),
+            self.heads.frozen_copy(),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write everything but the running episodes to one safetensors file."""
+        image, text = self.heads.flat()
+        optimizer = {
+            f'{index}.{name}': value.numpy()
+            for index, state in self.optimizer.state_dict()['state'].items()
+            for name, value in state.items()
+        }
+        save_tree(
+            path,
+            {
+                'image_head': image,
+                'text_head': text,
+                'optimizer': optimizer,
+                'positives': self.positives.state(),
+                'negatives': self.negatives.state(),
+            },
+            {
+                'layer_sizes': self.heads.layer_sizes,
+                'transitions': self.transitions,
+                'version': self.version,
+                'stage': self.stage,
+                'generator': generator_to_json(self.generator),
+            },
+        )
+
+    def load(self, path: Path) -> None:
+        """Go on from ``save``.
+
+        Raises:
+            SettingError: the file is missing, unreadable, or of another shape.
+        """
+        arrays, meta = load_tree(path)
+        if tuple(meta['layer_sizes']) != self.heads.layer_sizes:
+            raise SettingError(
+                f'the checkpoint {path} has heads of layers {meta["layer_sizes"]}; accepted:'
+                f' {list(self.heads.layer_sizes)} for this model and these settings'
+            )
+        saved = RewardHeads.from_flat(
+            meta['layer_sizes'], arrays['image_head'], arrays['text_head']
+        )
+        self.heads.load_state_dict(saved.state_dict())
+        state = self.optimizer.state_dict()
+        state['state'] = {}
+        for key, value in arrays.get('optimizer', {}).items():
+            index, name = key.split('.')
+            state['state'].setdefault(int(index), {})[name] = torch.from_numpy(value.copy())
+        self.optimizer.load_state_dict(state)
+        self.positives.restore(arrays['positives'])
+        self.negatives.restore(arrays['negatives'])
+        self.transitions, self.version = meta['transitions'], meta['version']
+        self.stage = meta['stage']
+        self.generator = generator_from_json(meta['generator'])
+        self.episodes.clear()
+
+    def _tensor(self, embeddings: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(embeddings.astype(np.float32))
+
+    def _score(self, embeddings: np.ndarray) -> torch.Tensor:
+        return self.heads(self._tensor(embeddings), self.text)

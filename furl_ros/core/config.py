@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hyper-parameters; the defaults are the paper's (arXiv 2406.00645, appendix B)."""
+
+from dataclasses import dataclass
+
+from furl_ros.core.methods import METHODS
+from furl_ros.core.settings import setting
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of the learner: the run, the relay and SAC."""
+
+    method: str = setting('furl', 'Method of the comparison.', choices=tuple(METHODS))
+    seed: int = setting(0, 'Seed of everything that is drawn at random.', low=0, high=2**31 - 1)
+    total_steps: int = setting(1_000_000, 'Environment steps of the run.', low=1, high=10**9)
+    warmup_steps: int = setting(
+        10_000, 'Uniformly random actions before learning starts.', low=1, high=10**9
+    )
+    updates_per_step: int = setting(
+        1, 'Gradient steps of each agent per environment step.', low=1, high=100
+    )
+    rho: float = setting(0.05, 'Weight of the VLM reward beside the task reward.', low=0, high=1e3)
+    learning_rate: float = setting(
+        1e-4, 'Adam step size of actor, critics and temperature.', low=1e-8, high=1
+    )
+    gamma: float = setting(0.99, 'Discount per step.', low=0, high=1)
+    tau: float = setting(0.01, 'Step of the target networks per update.', low=0, high=1)
+    batch_size: int = setting(256, 'Transitions per update.', low=1, high=65_536)
+    buffer_size: int = setting(500_000, 'Transitions that the replay keeps.', low=1_000, high=10**8)
+    hidden_units: int = setting(
+        256, 'Units of each of the two hidden layers of actor and critics.', low=1, high=65_536
+    )
+    partner_noise: float = setting(
+        0.2,
+        "Standard deviation of the noise on the SAC partner's actions, in units of the scaled"
+        ' action space [-1, 1].',
+        low=0,
+        high=10,
+    )
+    relay_positives: int = setting(
+        2_500, 'The relay stops for good at this many positive frames.', low=1, high=10**8
+    )
+    eval_every: int = setting(
+        10_000, 'Environment steps between evaluations; 0: no evaluation.', low=0, high=10**9
+    )
+    eval_episodes: int = setting(1, 'Episodes per evaluation.', low=1, high=1_000)
+    checkpoint_every: int = setting(
+        10_000,
+        'Environment steps between checkpoints, written at the next end of an episode; 0: only'
+        ' at the end.',
+        low=0,
+        high=10**9,
+    )
+    keep_checkpoints: int = setting(2, 'Checkpoints that are kept.', low=1, high=10**6)
+    matmul_precision: str = setting(
+        'highest',
+        "torch.set_float32_matmul_precision: 'medium' lets CPUs and GPUs with bf16 units use them.",
+        choices=('highest', 'high', 'medium'),
+    )
+
+
+@dataclass(frozen=True)
+class AlignConfig:
+    """Settings of the reward heads and of their training."""
+
+    hidden_units: int = setting(256, 'Units of the hidden layer of each head.', low=1, high=65_536)
+    output_units: int = setting(64, 'Width of the space that heads map to.', low=1, high=65_536)
+    head_learning_rate: float = setting(1e-4, 'Adam step size of the heads.', low=1e-8, high=1)
+    head_batch_size: int = setting(256, 'Frames per head update.', low=1, high=65_536)
+    margin: float = setting(0.1, 'Margin d of the hinge losses.', low=0, high=2)
+    lag: int = setting(
+        10, 'Frames k between the two frames that the pos-pos loss orders.', low=1, high=10_000
+    )
+    goal_gap: float = setting(
+        0.25,
+        'Least difference of distance to the goal image (L2 of raw embeddings) that the neg-neg'
+        ' loss orders.',
+        low=0,
+        high=1e6,
+    )
+    ring_size: int = setting(
+        20_000, 'Frames that each of the two rings (positive, negative) keeps.', low=1, high=10**8
+    )
+    head_updates_per_step: int = setting(
+        1, 'Head updates per transition after the warm-up.', low=0, high=100
+    )
+    publish_every: int = setting(
+        50, 'Transitions between two published versions of the heads.', low=1, high=10**6
+    )

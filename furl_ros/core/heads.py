@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two reward heads and the FuRL losses (arXiv 2406.00645, section 4.1)."""
+
+import copy
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _mlp(sizes: Sequence[int]) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for wide, narrow in itertools.pairwise(sizes):
+        layers += [nn.Linear(wide, narrow), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def _flat(module: nn.Module) -> np.ndarray:
+    return torch.cat([p.detach().reshape(-1) for p in module.parameters()]).numpy()
+
+
+class RewardHeads(nn.Module):
+    """f_I and f_L: one MLP for image embeddings, one for the text embedding.
+
+    Args:
+        layer_sizes: widths, input first; the paper has (1024, 256, 64).
+        seed: seed of the initial parameters; the global generator is left alone.
+    """
+
+    def __init__(self, layer_sizes: Sequence[int], seed: int = 0) -> None:
+        super().__init__()
+        self.layer_sizes = tuple(int(size) for size in layer_sizes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.image = _mlp(self.layer_sizes)
+            self.text = _mlp(self.layer_sizes)
+
+    def forward(self, embeddings: Tensor, text: Tensor) -> Tensor:
+        """Cosine of the projected embeddings.
+
+        Args:
+            embeddings: raw image embeddings, float32 [..., E].
+            text: raw text embedding, float32 [E].
+
+        Returns:
+            Rewards in [-1, 1], float32 [...].
+        """
+        return F.cosine_similarity(self.image(embeddings), self.text(text), dim=-1)
+
+    def score(self, embeddings: np.ndarray, text: np.ndarray) -> np.ndarray:
+        """Rewards of image embeddings [B, E] against a text embedding [E], as float32 [B]."""
+        with torch.inference_mode():
+            rewards = self(
+                torch.from_numpy(np.asarray(embeddings, np.float32)),
+                torch.from_numpy(np.asarray(text, np.float32)),
+            )
+        return rewards.numpy()
+
+    def flat(self) -> tuple[np.ndarray, np.ndarray]:
+        """Parameters of the image and the text head, float32, in the order of RewardHeads.msg."""
+        return _flat(self.image), _flat(self.text)
+
+    @classmethod
+    def from_flat(
+        cls, layer_sizes: Sequence[int], image_head: np.ndarray, text_head: np.ndarray
+    ) -> 'RewardHeads':
+        """Rebuild heads from ``flat``.
+
+        Raises:
+            ValueError: the number of values does not fit the layers, or a value is not finite.
+        """
+        if len(layer_sizes) < 2 or min(layer_sizes) < 1:
+            raise ValueError(f'layer_sizes is {list(layer_sizes)}; accepted: two or more widths')
+        heads = cls(layer_sizes)
+        for name, module, values in (
+            ('image_head', heads.image, image_head),
+            ('text_head', heads.text, text_head),
+        ):
+            values = torch.from_numpy(np.array(values, np.float32))
+            size = sum(p.numel() for p in module.parameters())
+            if values.numel() != size:
+                raise ValueError(
+                    f'{name} has {values.numel()} values; accepted: {size} for layers'
+                    f' {list(layer_sizes)}'
+                )
+            if not torch.isfinite(values).all():
+                raise ValueError(f'{name} has values that are not finite')
+            nn.utils.vector_to_parameters(values, module.parameters())
+        return heads.requires_grad_(False)
+
+    def frozen_copy(self) -> 'RewardHeads':
+        """A copy that later updates do not touch."""
+        return copy.deepcopy(self).requires_grad_(False)
+
+
+def hinge(better: Tensor, worse: Tensor, margin: float) -> Tensor:
+    """l_d(p, n) = max(0, r(n) - r(p) + d), element by element (equation 5 of the paper)."""
+    return F.relu(worse - better + margin)
+
+
+def positive_negative_loss(positive: Tensor, negative: Tensor, margin: float) -> Tensor:
+    """Positive frames score above negative ones.
+
+    Args:
+        positive, negative: rewards, float32 [B] each; row i is compared with row i.
+    """
+    return hinge(positive, negative, margin).mean()
+
+
+def positive_positive_loss(later: Tensor, earlier: Tensor, margin: float) -> Tensor:
+    """Frame i of a successful episode scores above frame i - k of it, float32 [B] each."""
+    return hinge(later, earlier, margin).mean()
+
+
+def negative_negative_loss(
+    rewards: Tensor, distances: Tensor, gap: float, margin: float
+) -> Tensor | None:
+    """Frames that are clearly nearer the goal image score above farther ones.
+
+    Args:
+        rewards: float32 [B].
+        distances: distance of each frame's embedding to the goal image's, float32 [B].
+        gap: pairs (i, j) count when distances[i] < distances[j] - gap.
+
+    Returns:
+        Mean hinge over the pairs, or None when there is no such pair.
+    """
+    pairs = distances[:, None] < distances[None, :] - gap
+    if not pairs.any():
+        return None
+    return hinge(rewards[:, None], rewards[None, :], margin)[pairs].mean()

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Curves of a run: CSV tables for programs, TensorBoard for people, one line for the terminal."""
+
+import time
+
+from torch.utils.tensorboard import SummaryWriter
+
+from furl_ros.core.run import RunFolder, Table
+from furl_ros.core.trainer import Episode, Evaluation, Trainer
+
+CURVES = (
+    'total_steps',
+    'wall_seconds',
+    'steps_per_second',
+    'updates',
+    'heads_version',
+    'stage',
+    'positives',
+    'relay',
+    'success_rate_20',
+    'vlm_reward_mean',
+    'vlm/actor_loss',
+    'vlm/critic_loss',
+    'vlm/ent_coef',
+    'sac/actor_loss',
+    'sac/critic_loss',
+    'sac/ent_coef',
+)
+
+
+class Reporter:
+    """Writes what happens in a run to its folder, row by row.
+
+    Args:
+        run: the run's folder; rows of lost work (after ``step``) are dropped.
+        step: environment steps at the start.
+    """
+
+    def __init__(self, run: RunFolder, step: int) -> None:
+        self.episodes = Table(
+            run.path / 'episodes.csv', (*Episode._fields, 'success_rate_20'), step
+        )
+        self.evaluations = Table(run.path / 'evaluations.csv', Evaluation._fields, step)
+        self.curves = Table(run.path / 'curves.csv', CURVES, step)
+        self.board = SummaryWriter(str(run.path / 'tensorboard'), purge_step=step)
+        self.started = time.monotonic()
+        self._mark = (step, self.started)
+        self.rate = float('nan')
+
+    def episode(self, episode: Episode, success_rate: float) -> None:
+        """Write one finished training episode."""
+        self.episodes.add(episode._asdict() | {'success_rate_20': success_rate})
+        for name in ('task_return', 'vlm_return', 'length'):
+            self.board.add_scalar(f'episode/{name}', getattr(episode, name), episode.total_steps)
+        self.board.add_scalar('episode/success_rate_20', success_rate, episode.total_steps)
+
+    def evaluation(self, evaluation: Evaluation) -> None:
+        """Write one evaluation."""
+        self.evaluations.add(evaluation._asdict())
+        for name in ('success_any_step', 'success_last_step', 'task_return'):
+            value = getattr(evaluation, name)
+            self.board.add_scalar(f'evaluation/{name}', value, evaluation.total_steps)
+
+    def progress(self, trainer: Trainer, stage: int) -> None:
+        """Write one row of the learning curves and measure the speed since the last one."""
+        step, now = trainer.steps, time.monotonic()
+        if now > self._mark[1] and step > self._mark[0]:
+            self.rate = (step - self._mark[0]) / (now - self._mark[1])
+        self._mark = (step, now)
+        row = {
+            'total_steps': step,
+            'wall_seconds': now - self.started,
+            'steps_per_second': self.rate,
+            'updates': trainer.updates,
+            'heads_version': trainer.heads_version,
+            'stage': stage,
+            'positives': trainer.relay.positives,
+            'relay': int(trainer.relay.active),
+            'success_rate_20': trainer.success_rate,
+            'vlm_reward_mean': trainer.vlm_reward_mean,
+        }
+        row |= {name: value for name, value in trainer.figures().items() if name in CURVES}
+        self.curves.add(row)
+        for name, value in row.items():
+            if name != 'total_steps':
+                self.board.add_scalar(name if '/' in name else f'run/{name}', value, step)
+
+    def line(self, trainer: Trainer, target: int, stage: int) -> str:
+        """Where the run stands, in one line."""
+        left = (target - trainer.steps) / self.rate if self.rate > 0 else float('nan')
+        eta = time.strftime('%H:%M:%S', time.gmtime(left)) if left == left else '?'
+        who = 'relay' if trainer.relay.active else 'one agent'
+        if trainer.steps < trainer.config.warmup_steps:
+            who = 'warm-up'
+        text = (
+            f'step {trainer.steps:,} of {target:,} | {self.rate:.0f} steps/s, {eta} left | {who}'
+            f' | success, last 20 episodes: {trainer.success_rate:.2f}'
+        )
+        if trainer.last_evaluation is not None:
+            text += f', evaluation: {trainer.last_evaluation.success_any_step:.2f}'
+        if trainer.method.heads != 'none':
+            text += f' | heads {trainer.heads_version} (stage {stage})'
+        return text
+
+    def close(self) -> None:
+        """Close all files."""
+        for table in (self.episodes, self.evaluations, self.curves):
+            table.close()
+        self.board.close()

@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder that a run leaves: config, curves, checkpoints, the final agent."""
+
+import contextlib
+import csv
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from furl_ros.core.settings import SettingError
+from furl_ros.core.storage import whole_folder
+
+CONFIG = 'config.yaml'
+CHECKPOINTS = 'checkpoints'
+# Settings that a checkpoint is bound to: what was learned means nothing under others.
+BOUND = (
+    'task',
+    'goal',
+    'camera',
+    'method',
+    'seed',
+    'vlm',
+    'prompt',
+    'image_size',
+    'deterministic',
+    'num_sims',
+)
+
+
+def find_checkpoint(resume: str | Path) -> Path:
+    """Newest checkpoint of a run folder, or the checkpoint folder itself.
+
+    Raises:
+        SettingError: there is none.
+    """
+    path = Path(resume).expanduser()
+    if (path / 'trainer.safetensors').is_file():
+        return path.resolve()
+    found = sorted((path / CHECKPOINTS).glob('step_*/trainer.safetensors'))
+    if not found:
+        raise SettingError(
+            f"resume is '{resume}'; accepted: a run folder with a checkpoint in it, or one of its"
+            f' {CHECKPOINTS}/step_* folders'
+        )
+    return found[-1].parent.resolve()
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The run folder that a checkpoint lies in."""
+    return Path(checkpoint).parent.parent
+
+
+def load_config(folder: Path) -> dict[str, Any]:
+    """Settings that a run was started with.
+
+    Raises:
+        SettingError: the file is missing or unreadable.
+    """
+    try:
+        config = yaml.safe_load((Path(folder) / CONFIG).read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise SettingError(f'{folder} is not a run folder: {error}') from None
+    if not isinstance(config, dict):
+        raise SettingError(f'{Path(folder) / CONFIG} is not a mapping of settings')
+    return config
+
+
+def check_fit(checkpoint: Path, config: dict[str, Any]) -> None:
+    """Check that a run may go on from a checkpoint under these settings.
+
+    Raises:
+        SettingError: names the first setting that differs.
+    """
+    stored = load_config(run_of(checkpoint))
+    for name in BOUND:
+        if name in stored and name in config and stored[name] != config[name]:
+            raise SettingError(
+                f'{name} is {config[name]!r}, but the checkpoint {checkpoint.name} does not fit it;'
+                f' accepted: {stored[name]!r}'
+            )
+
+
+class RunFolder:
+    """Layout: config.yaml, episodes.csv, curves.csv, evaluations.csv, tensorboard/,
+    checkpoints/step_<n>/, vlm_agent.zip (and sac_agent.zip with a relay).
+
+    Args:
+        path: the folder; made when missing.
+        config: written to config.yaml in a new folder.
+    """
+
+    def __init__(self, path: str | Path, config: dict[str, Any]) -> None:
+        self.path = Path(path).expanduser().resolve()
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / CONFIG).exists():
+            (self.path / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+
+    @contextlib.contextmanager
+    def checkpoint(self, step: int, keep: int) -> Iterator[Path]:
+        """Give the folder to write a checkpoint to; it appears only when it is whole.
+
+        Args:
+            step: environment steps of the run.
+            keep: how many checkpoints are kept, this one included.
+        """
+        folder = self.path / CHECKPOINTS
+        with whole_folder(folder / f'step_{step:09d}') as temporary:
+            yield temporary
+        for old in sorted(folder.glob('step_*'))[:-keep]:
+            shutil.rmtree(old)
+
+
+class Table:
+    """A CSV file with fixed columns, written row by row, that a resumed run goes on with.
+
+    Args:
+        path: the file.
+        columns: names; the first is the environment step.
+        step: rows after this step belong to lost work and are dropped.
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...], step: int) -> None:
+        rows = []
+        if path.exists():
+            with open(path, newline='') as file:
+                rows = [row for row in csv.DictReader(file) if int(row[columns[0]]) <= step]
+        temporary = path.with_suffix('.tmp')
+        with open(temporary, 'w', newline='') as file:
+            writer = csv.DictWriter(file, columns, extrasaction='ignore')
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, path)
+        self._file = open(path, 'a', newline='')  # noqa: SIM115 (closed by close)
+        self._writer = csv.DictWriter(self._file, columns, extrasaction='raise')
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Write one row at once; columns that it lacks stay empty."""
+        self._writer.writerow(
+            {k: f'{v:.6g}' if isinstance(v, float) else v for k, v in row.items()}
+        )
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

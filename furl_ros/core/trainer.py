@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learner without ROS: relay SAC on one replay (arXiv 2406.00645, algorithm 1)."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import gymnasium
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from furl_ros.core.agents import Agent
+from furl_ros.core.alignment import count_positives
+from furl_ros.core.config import TrainConfig
+from furl_ros.core.heads import RewardHeads
+from furl_ros.core.methods import METHODS
+from furl_ros.core.relay import SAC, VLM, Relay
+from furl_ros.core.replay import Replay, Transition
+from furl_ros.core.settings import SettingError
+from furl_ros.core.storage import (
+    generator_from_json,
+    generator_to_json,
+    load_tree,
+    save_tree,
+)
+from furl_ros.core.timing import Stages
+
+RANDOM = 'random'
+WINDOW = 20
+
+
+class Episode(NamedTuple):
+    """One finished training episode."""
+
+    total_steps: int
+    source: int
+    episode: int
+    length: int
+    phase: str
+    task_return: float
+    vlm_return: float
+    success_any_step: bool
+    success_last_step: bool
+
+
+class Evaluation(NamedTuple):
+    """Success rates of some evaluation episodes, by name."""
+
+    total_steps: int
+    episodes: int
+    success_any_step: float
+    success_last_step: float
+    task_return: float
+
+
+class EvaluationStep(Protocol):
+    """What evaluation needs to know of a step (see ``sim.envs.Step``)."""
+
+    state: np.ndarray
+    task_reward: float
+    success: bool
+    terminated: bool
+    truncated: bool
+
+
+class Trainer:
+    """Chooses actions, keeps the replay, trains both agents.
+
+    Args:
+        config: hyper-parameters.
+        observation_space, action_space: Boxes of the environment.
+        text_embedding: raw phi_L(prompt), float32 [E]; None for methods without a VLM.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        observation_space: gymnasium.spaces.Box,
+        action_space: gymnasium.spaces.Box,
+        text_embedding: np.ndarray | None,
+    ) -> None:
+        torch.set_float32_matmul_precision(config.matmul_precision)
+        self.config = config
+        self.method = METHODS[config.method]
+        if self.method.vlm and text_embedding is None:
+            raise ValueError(f'method {config.method} needs a text embedding')
+        self.action_space = action_space
+        self.agents = {VLM: Agent(config, observation_space, action_space, config.seed)}
+        if self.method.relay:
+            self.agents[SAC] = Agent(config, observation_space, action_space, config.seed + 1)
+        self.text = torch.zeros(0)
+        if self.method.vlm:
+            self.text = torch.from_numpy(np.array(text_embedding, np.float32))
+        self.replay = Replay(
+            config.buffer_size,
+            int(np.prod(observation_space.shape)),
+            int(np.prod(action_space.shape)),
+            len(self.text),
+        )
+        self.relay = Relay(self.method.relay, config.relay_positives, config.seed)
+        self.generator = np.random.default_rng([config.seed, 3])
+        self.stages = Stages()
+        self.heads: RewardHeads | None = None
+        self.heads_version = 0
+        self.steps = 0
+        self.acted = 0
+        self.updates = 0
+        self.episodes = 0
+        self.vlm_reward_mean = float('nan')
+        self.recent = deque[bool](maxlen=WINDOW)
+        self.last_evaluation: Evaluation | None = None
+        self._running: dict[int, dict[str, list]] = {}
+
+    @property
+    def success_rate(self) -> float:
+        """Success rate (any step) of the last 20 training episodes; NaN before the first."""
+        return float(np.mean(self.recent)) if self.recent else float('nan')
+
+    @property
+    def owed(self) -> int:
+        """Updates that the transitions received so far call for and that are not made yet."""
+        due = max(0, self.steps - self.config.warmup_steps) * self.config.updates_per_step
+        return due - self.updates
+
+    def start_episode(self, source: int = 0) -> None:
+        """Begin an episode of a source: draws its relay schedule."""
+        self.relay.start_episode(source)
+        self._running[source] = {'success': [], 'reward': [], 'score': [], 'agent': []}
+
+    def act(self, state: np.ndarray, step: int, source: int = 0) -> tuple[np.ndarray, str]:
+        """Choose the action of a training step.
+
+        Args:
+            state: float32 [S].
+            step: number of the step in its episode, from 0.
+            source: which robot.
+
+        Returns:
+            The action in the environment's units, float32 [A], and who chose it.
+        """
+        with self.stages('act'):
+            if self.acted < self.config.warmup_steps:
+                agent = RANDOM
+                scaled = self.generator.uniform(-1, 1, self.action_space.shape)
+            else:
+                agent = self.relay.agent(step, source)
+                scaled = self.agents[agent].act(state)
+                if agent == SAC:
+                    noise = self.generator.normal(0, self.config.partner_noise, scaled.shape)
+                    scaled = np.clip(scaled + noise, -1, 1)
+            self.acted += 1
+            self._running[source]['agent'].append(agent)
+            return self.unscale(scaled), agent
+
+    def unscale(self, scaled: np.ndarray) -> np.ndarray:
+        """Map an action from [-1, 1] to the environment's units, float32 [A]."""
+        low, high = self.action_space.low, self.action_space.high
+        return (low + (np.asarray(scaled, np.float32) + 1) / 2 * (high - low)).astype(np.float32)
+
+    def scale(self, action: np.ndarray) -> np.ndarray:
+        """Map an action from the environment's units to [-1, 1], float32 [A]."""
+        low, high = self.action_space.low, self.action_space.high
+        return (2 * (np.asarray(action, np.float32) - low) / (high - low) - 1).astype(np.float32)
+
+    def add(self, transition: Transition, score: float = float('nan')) -> None:
+        """Take in one transition; ``score`` is the VLM reward of its frame, for the episode log."""
+        self.replay.add(transition)
+        self.steps += 1
+        running = self._running[transition.source]
+        running['success'].append(transition.success)
+        running['reward'].append(transition.task_reward)
+        running['score'].append(score)
+
+    def end_episode(self, source: int, episode: int) -> Episode:
+        """Close the running episode of a source: counts positives, may end the relay."""
+        running = self._running.pop(source)
+        success = running['success']
+        acted = set(running['agent'])
+        if acted <= {RANDOM}:
+            phase = RANDOM
+        elif not self.method.relay:
+            phase = 'sac' if not self.method.vlm else VLM
+        else:
+            phase = 'relay' if self.relay.active else VLM
+        self.relay.add_positives(count_positives(success))
+        self.recent.append(any(success))
+        self.episodes += 1
+        return Episode(
+            self.steps,
+            source,
+            episode,
+            len(success),
+            phase,
+            float(np.sum(running['reward'])),
+            float(np.sum(running['score'])),
+            any(success),
+            bool(success and success[-1]),
+        )
+
+    def drop_episodes(self) -> None:
+        """Forget the running episodes, when they cannot be finished (a source restarted)."""
+        self._running.clear()
+
+    def set_heads(self, heads: RewardHeads, version: int) -> None:
+        """Use these heads for relabelling from now on."""
+        self.heads, self.heads_version = heads, version
+
+    def vlm_rewards(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """r_vlm of raw embeddings [B, E] under the newest heads (or the plain cosine), [B]."""
+        with torch.no_grad():
+            if self.method.heads == 'none':
+                return F.cosine_similarity(embeddings, self.text, dim=-1)
+            if self.heads is None:
+                raise RuntimeError('no reward heads were set')
+            return self.heads(embeddings, self.text)
+
+    def update(self) -> None:
+        """One gradient step of each learning agent on one shared batch."""
+        with self.stages('sample'):
+            batch = self.replay.sample(self.generator, self.config.batch_size)
+        rewards = batch.task_rewards
+        if self.method.vlm:
+            with self.stages('relabel'):
+                vlm = self.vlm_rewards(batch.embeddings)[:, None]
+                rewards = rewards + self.config.rho * vlm
+                self.vlm_reward_mean = float(vlm.mean())
+        with self.stages('update_vlm'):
+            self.agents[VLM].update(batch, rewards)
+        if self.relay.active:
+            with self.stages('update_sac'):
+                self.agents[SAC].update(batch, batch.task_rewards)
+        self.updates += 1
+
+    def figures(self) -> dict[str, float]:
+        """Losses and other figures of the last update, by name."""
+        return {
+            f'{name}/{key}': value
+            for name, agent in self.agents.items()
+            for key, value in agent.losses().items()
+        }
+
+    def evaluate(
+        self,
+        reset: Callable[[int], EvaluationStep],
+        step: Callable[[np.ndarray], EvaluationStep],
+        seeds: Sequence[int],
+    ) -> Evaluation:
+        """Run episodes with the VLM agent's mean action on a separate environment.
+
+        Args:
+            reset: starts an episode from a seed.
+            step: carries out an action, float32 [A] in the environment's units.
+            seeds: one per episode.
+        """
+        results = []
+        for seed in seeds:
+            now = reset(seed)
+            success, total = [], 0.0
+            while not (now.terminated or now.truncated):
+                now = step(self.unscale(self.agents[VLM].act(now.state, deterministic=True)))
+                success.append(now.success)
+                total += now.task_reward
+            results.append((any(success), success[-1], total))
+        any_step, last_step, total = np.mean(np.asarray(results, float), axis=0)
+        self.last_evaluation = Evaluation(
+            self.steps, len(results), float(any_step), float(last_step), float(total)
+        )
+        return self.last_evaluation
+
+    def save(self, folder: Path) -> None:
+        """Write the learner's part of a checkpoint into an existing folder."""
+        for name, agent in self.agents.items():
+            agent.save(folder / f'{name}_agent.zip', self.steps)
+        save_tree(
+            folder / 'trainer.safetensors',
+            {'replay': self.replay.state(), 'torch_rng': torch.get_rng_state().numpy()},
+            {
+                'steps': self.steps,
+                'updates': self.updates,
+                'episodes': self.episodes,
+                'recent': list(self.recent),
+                'relay': self.relay.state(),
+                'agents': {name: agent.counters() for name, agent in self.agents.items()},
+                'generator': generator_to_json(self.generator),
+            },
+        )
+
+    def load(self, folder: Path) -> None:
+        """Go on from ``save``.
+
+        Raises:
+            SettingError: a file is missing, unreadable, or does not fit these settings.
+        """
+        arrays, meta = load_tree(folder / 'trainer.safetensors')
+        if set(meta['agents']) != set(self.agents):
+            raise SettingError(
+                f'the checkpoint {folder} has agents {sorted(meta["agents"])}; accepted:'
+                f' {sorted(self.agents)} for method {self.config.method}'
+            )
+        self.replay.restore(arrays['replay'])
+        for name, agent in self.agents.items():
+            agent.load(folder / f'{name}_agent.zip')
+            agent.restore_counters(meta['agents'][name])
+        self.relay.restore(meta['relay'])
+        self.steps, self.updates = meta['steps'], meta['updates']
+        self.episodes = meta['episodes']
+        # Actions whose frames had not come back are lost with their episode.
+        self.acted = self.steps
+        self.recent.extend(meta['recent'])
+        self.generator = generator_from_json(meta['generator'])
+        torch.set_rng_state(torch.from_numpy(arrays['torch_rng'].copy()))
+
+    def report(self) -> dict[str, Any]:
+        """Where the run stands, in the terms of TrainingStatus.msg."""
+        return {
+            'total_steps': self.steps,
+            'updates': self.updates,
+            'episodes': self.episodes,
+            'heads_version': self.heads_version,
+            'positives': self.relay.positives,
+            'relay': self.relay.active,
+            'success_rate': self.success_rate,
+        }

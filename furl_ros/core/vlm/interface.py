@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the rest of furl_ros knows about a vision-language model."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from furl_ros.core.settings import setting
+
+
+@dataclass(frozen=True)
+class VlmConfig:
+    """Which model, where it runs, how many frames it takes at once."""
+
+    vlm: str = setting(
+        'tiny-random',
+        "Model: 'tiny-random' (small, untrained, needs no download) or "
+        "'open_clip:<model>/<weights>', where weights are a pretrained tag of open_clip, "
+        "a local file or 'random'.",
+    )
+    device: str = setting(
+        'auto',
+        "Where the model runs; 'auto' takes CUDA where there is a device.",
+        choices=('auto', 'cpu', 'cuda'),
+    )
+    micro_batch: int = setting(8, 'Most frames encoded at once.', low=1, high=1024)
+
+
+class Vlm(Protocol):
+    """A frozen model with one embedding space for pictures and text.
+
+    Embeddings are raw: not normalised to unit length.
+    """
+
+    name: str
+    embedding_dim: int
+    # Side of the square that the image tower sees, in pixels; frames of that size are not resized.
+    image_size: int
+
+    def encode_images(self, frames: np.ndarray) -> np.ndarray:
+        """Encode uint8 RGB frames [B, H, W, 3] to float32 [B, E], micro-batch by micro-batch.
+
+        The same frames in the same calls give the same bits on one machine; another split into
+        batches may differ in the last ones.
+
+        Raises:
+            ValueError: the array has another shape or dtype.
+        """
+
+    def encode_text(self, text: str) -> np.ndarray:
+        """Encode a prompt to float32 [E]. The array is kept for the next call: it is read-only."""
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosine of the angle between vectors [..., E], broadcast against each other, float32 [...].
+
+    A vector of length 0 has no direction: its cosine is 0.
+    """
+    dot = np.sum(a * b, axis=-1, dtype=np.float32)
+    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.divide(dot, lengths, out=np.zeros_like(dot), where=lengths > 0).astype(np.float32)

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains the reward heads on what the robots experience and publishes their versions."""
+
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from furl_interfaces.msg import FrameScore, Observation, PromptEmbedding, RewardHeads
+from furl_interfaces.srv import SaveCheckpoint
+from furl_ros.bridge.convert import to_heads_msg, to_ns, to_time
+from furl_ros.bridge.join import StampJoin
+from furl_ros.bridge.node import OK, WARN, FurlNode, run
+from furl_ros.bridge.parameters import declare
+from furl_ros.bridge.qos import LATCHED, LOCKSTEP
+from furl_ros.bridge.steps import from_observation
+from furl_ros.core.alignment import Aligner
+from furl_ros.core.config import AlignConfig
+from furl_ros.core.methods import METHODS
+from furl_ros.core.run import find_checkpoint
+from furl_ros.core.settings import setting
+
+FILE = 'alignment.safetensors'
+FAREWELL_S = 5.0  # seconds that a stopping node waits for the learner's last checkpoint
+
+
+@dataclass(frozen=True)
+class AlignmentNodeConfig:
+    """Parameters of the node beside those of the heads."""
+
+    method: str = setting('furl', 'Method of the comparison.', choices=tuple(METHODS))
+    seed: int = setting(0, 'Seed of the heads and of the draws.', low=0, high=2**31 - 1)
+    warmup_steps: int = setting(
+        10_000, 'Transitions before the first head update.', low=0, high=10**9
+    )
+    sources: tuple[str, ...] = setting(
+        ('',), "Namespaces of the robots, relative to the node's; '' for its own."
+    )
+    resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
+    torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
+
+
+class AlignmentNode(FurlNode):
+    """See the module's docstring; topics and services are listed in docs/topics.md."""
+
+    def __init__(self) -> None:
+        super().__init__('alignment_node')
+        self.config = declare(self, AlignmentNodeConfig)
+        self.align_config = declare(self, AlignConfig)
+        torch.set_num_threads(self.config.torch_threads)
+        self.checkpoint = find_checkpoint(self.config.resume) if self.config.resume else None
+        self.aligner: Aligner | None = None
+        self.newest_stamp = 0
+        self.losses: dict[str, float] = {}
+        self.joins = {source: StampJoin() for source in self.config.sources}
+        self.saved = threading.Event()
+
+        self.heads_publisher = self.create_publisher(RewardHeads, 'reward_heads', LATCHED)
+        self.create_subscription(PromptEmbedding, 'prompt_embedding', self.on_prompt, LATCHED)
+        for source in self.config.sources:
+            prefix = f'{source}/' if source else ''
+            self.create_subscription(
+                Observation,
+                f'{prefix}observation',
+                lambda message, source=source: self.on_observation(message, source),
+                LOCKSTEP,
+            )
+            self.create_subscription(
+                FrameScore,
+                f'{prefix}frame_score',
+                lambda message, source=source: self.on_score(message, source),
+                LOCKSTEP,
+            )
+        self.create_service(SaveCheckpoint, '~/save_checkpoint', self.on_save)
+
+    def on_prompt(self, message: PromptEmbedding) -> None:
+        """The fixed side of the reward is known: make the heads and publish version 0."""
+        text = np.asarray(message.text_embedding, np.float32)
+        goal = np.asarray(message.goal_embedding, np.float32)
+        if not len(text) or not np.isfinite(text).all() or len(goal) not in (0, len(text)):
+            self.count_bad('bad prompt embeddings', f'{len(text)} and {len(goal)} values')
+            return
+        if self.aligner is not None:
+            if len(goal) and self.aligner.method.goal_image:
+                self.aligner.goal = torch.from_numpy(goal.copy())
+            return
+        self.aligner = Aligner(
+            self.align_config,
+            self.config.method,
+            text,
+            goal if len(goal) else None,
+            self.config.seed,
+            self.config.warmup_steps,
+        )
+        if self.checkpoint is not None:
+            self.aligner.load(self.checkpoint / FILE)
+        self.publish_heads()
+        self.take_in()
+
+    def on_observation(self, message: Observation, source: str) -> None:
+        """Queue an observation until its frame's score is there."""
+        try:
+            sensed = from_observation(message)
+        except ValueError as error:
+            self.count_bad('bad observations', str(error))
+            return
+        if self.joins[source].add_observation(sensed) and self.joins[source].in_flight:
+            self.take_in()
+
+    def on_score(self, message: FrameScore, source: str) -> None:
+        """Take a score; it may complete a step."""
+        embedding = np.asarray(message.embedding, np.float32)
+        good = message.status == FrameScore.OK and np.isfinite(embedding).all()
+        self.joins[source].add_score(to_ns(message.header.stamp), embedding if good else None)
+        self.take_in()
+
+    def take_in(self) -> None:
+        """Give the aligner every step that is complete, with one head update each."""
+        if self.aligner is None:
+            return
+        for source, join in self.joins.items():
+            for before, after, embedding in join.pop():
+                if len(embedding) != len(self.aligner.text):
+                    self.count_bad(
+                        'bad embeddings',
+                        f'{len(embedding)} values; accepted: {len(self.aligner.text)}',
+                    )
+                    continue
+                if before.step == 0:
+                    self.aligner.drop_episode(source)
+                self.aligner.add(embedding, after.success, after.last, source)
+                self.newest_stamp = max(self.newest_stamp, after.stamp)
+                with self.stages('head_update'):
+                    for _ in range(self.align_config.head_updates_per_step):
+                        self.losses = self.aligner.update() or self.losses
+                if self.aligner.transitions % self.align_config.publish_every == 0:
+                    self.publish_heads()
+
+    def publish_heads(self) -> None:
+        """Publish the newest version of the heads (latched)."""
+        now = self.aligner.snapshot()
+        image_head, text_head = now.heads.flat()
+        message = to_heads_msg(now.heads.layer_sizes, image_head, text_head)
+        message.header.stamp = to_time(self.newest_stamp)
+        message.version, message.transitions = now.version, now.transitions
+        message.stage = now.stage
+        message.positives, message.negatives = now.positives, now.negatives
+        self.heads_publisher.publish(message)
+
+    def on_save(
+        self, request: SaveCheckpoint.Request, response: SaveCheckpoint.Response
+    ) -> SaveCheckpoint.Response:
+        """Write rings, heads, optimizer and generator into the folder of the request."""
+        transitions = self.aligner.transitions if self.aligner else 0
+        response.transitions = transitions
+        if transitions < request.transitions:
+            response.error_code = SaveCheckpoint.Response.NOT_YET
+            response.error_msg = f'{transitions} of {request.transitions} transitions received'
+            return response
+        path = Path(request.path) / FILE
+        try:
+            if self.aligner is None:
+                raise ValueError('nothing to save: no prompt_embedding has come yet')
+            self.aligner.save(path)
+        except (OSError, ValueError) as error:
+            response.error_code, response.error_msg = SaveCheckpoint.Response.FAILED, str(error)
+            self.get_logger().error(f'{path}: {error}')
+            return response
+        response.path = str(path)
+        self.saved.set()
+        return response
+
+    def work(self, stop: threading.Event) -> int:
+        """Serve until stopped; then wait for the last checkpoint of a learner that is there.
+
+        Ctrl-C reaches all nodes at once, and the learner's farewell needs this node's state.
+        """
+        stop.wait()
+        self.saved.clear()
+        deadline = time.monotonic() + FAREWELL_S
+        while time.monotonic() < deadline and self.count_publishers('training_status'):
+            if self.saved.wait(0.05):
+                break
+        return 0
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        for join in self.joins.values():
+            self.counts.update(join.counts)
+            join.counts.clear()
+        level = WARN if self.counts else OK
+        if self.aligner is None:
+            return level, 'waiting for prompt_embedding', {}
+        values = {
+            'transitions': self.aligner.transitions,
+            'version': self.aligner.version,
+            'stage': self.aligner.stage,
+            'positives': len(self.aligner.positives),
+            'negatives': len(self.aligner.negatives),
+            'goal_image': self.aligner.goal is not None,
+        }
+        values |= {f'loss/{name}': f'{value:.4f}' for name, value in self.losses.items()}
+        return level, f'stage {self.aligner.stage}, version {self.aligner.version}', values
+
+
+def main() -> None:
+    """Entry point of ``ros2 run furl_ros alignment_node``."""
+    sys.exit(run(AlignmentNode))

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ament_python package furl_ros: the nodes and their cores, and the simulation beside them."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.develop import develop
+
+PACKAGE = 'furl_ros'
+
+
+def share(folder: str) -> tuple[str, list[str]]:
+    """A folder's files, to install under share/furl_ros/<folder>.
+
+    With --symlink-install colcon runs this file among links to the sources, where the link to a file that has
+    since been deleted dangles: is_file leaves those out.
+    """
+    files = sorted(str(path) for path in Path(folder).glob('*') if path.is_file())
+    return (f'share/{PACKAGE}/{folder}', files)
+
+
+class PortableDevelop(develop):
+    """Start the executables of `colcon build --symlink-install` as setup.cfg has it for a plain build.
+
+    `develop` ignores the setting and writes its own interpreter's path, with the faults that setup.cfg tells of.
+    """
+
+    def write_script(self, script_name: str, contents: str, *options: object) -> None:
+        _, _, body = contents.partition('\n')
+        super().write_script(script_name, f'#!/usr/bin/env python3\n{body}', *options)
+
+
+setup(
+    name=PACKAGE,
+    version='0.1.0',
+    packages=find_packages(include=['furl_ros', 'furl_ros.*', 'sim', 'sim.*']),
+    package_data={'': ['*.json', '*.yaml']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
+        (f'share/{PACKAGE}', ['package.xml']),
+        share('launch'),
+        share('config'),
+    ],
+    zip_safe=True,
+    maintainer='furl_ros maintainers',
+    maintainer_email='maintainers@users.noreply.github.com',
+    description='A robot learns a manipulation task from a sentence: FuRL as a ROS 2 graph',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    cmdclass={'develop': PortableDevelop},
+    entry_points={
+        'console_scripts': [
+            'sim_node = furl_ros.nodes.sim_node:main',
+            'reward_node = furl_ros.nodes.reward_node:main',
+            'alignment_node = furl_ros.nodes.alignment_node:main',
+            'learner_node = furl_ros.nodes.learner_node:main',
+            'local_train = furl_ros.local:main',
+        ],
+    },
+)

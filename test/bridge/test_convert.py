@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to arrays and back, against cv_bridge where it knows the encoding."""
+
+import os
+
+# Read once, when the first message class is imported.
+os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
+
+from array import array
+
+import cv2
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CompressedImage, Image
+
+from furl_interfaces.msg import FrameScore
+from furl_ros.bridge import convert
+
+CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
+
+
+def raw_message(encoding, channels, height=6, width=8, padding=0):
+    generator = np.random.default_rng(3)
+    step = width * channels + padding
+    data = generator.integers(0, 256, (height, step), np.uint8)
+    message = Image(height=height, width=width, encoding=encoding, step=step)
+    message.data = array('B', data.tobytes())
+    return message
+
+
+@pytest.fixture(scope='module')
+def bridge():
+    return pytest.importorskip('cv_bridge').CvBridge()
+
+
+@pytest.mark.parametrize(('encoding', 'channels'), CHANNELS.items())
+def test_reads_what_cv_bridge_reads(bridge, encoding, channels):
+    message = raw_message(encoding, channels)
+    frame = convert.from_image_msg(message)
+    assert frame.dtype == np.uint8
+    assert frame.shape == (6, 8, 3)
+    assert np.array_equal(frame, bridge.imgmsg_to_cv2(message, 'rgb8'))
+
+
+@pytest.mark.parametrize('padding', [1, 24])
+@pytest.mark.parametrize(('encoding', 'channels'), [*CHANNELS.items(), ('bayer_rggb8', 1)])
+def test_padding_of_rows_is_left_out(encoding, channels, padding):
+    padded = raw_message(encoding, channels, padding=padding)
+    rows = np.frombuffer(padded.data, np.uint8).reshape(6, -1)[:, : 8 * channels]
+    plain = Image(height=6, width=8, encoding=encoding, step=8 * channels)
+    plain.data = array('B', rows.tobytes())
+    assert np.array_equal(convert.from_image_msg(padded), convert.from_image_msg(plain))
+
+
+@pytest.mark.parametrize('pattern', ['rggb', 'bggr', 'gbrg', 'grbg'])
+def test_reads_bayer_patterns(pattern):
+    """A picture of one colour keeps it."""
+    colour = {'r': 200, 'g': 120, 'b': 40}
+    cell = np.array([colour[letter] for letter in pattern], np.uint8).reshape(2, 2)
+    message = Image(height=6, width=8, step=8, encoding=f'bayer_{pattern}8')
+    message.data = array('B', np.tile(cell, (3, 4)).tobytes())
+    assert np.array_equal(convert.from_image_msg(message), np.full((6, 8, 3), (200, 120, 40)))
+
+
+@pytest.mark.parametrize(
+    ('encoding', 'colour', 'pair'),
+    [
+        ('yuv422', (255, 0, 0), (90, 81, 240, 81)),
+        ('uyvy', (0, 0, 255), (240, 41, 110, 41)),
+        ('yuv422_yuy2', (255, 0, 0), (81, 90, 81, 240)),
+        ('yuyv', (0, 0, 255), (41, 240, 41, 110)),
+    ],
+)
+def test_reads_yuv(encoding, colour, pair):
+    """Two pixels of pure colour, from the definition of BT.601."""
+    message = Image(height=1, width=2, step=4, encoding=encoding, data=array('B', pair))
+    frame = convert.from_image_msg(message).astype(int)
+    assert np.abs(frame - colour).max() <= 3
+
+
+def test_rgb_is_not_copied():
+    message = raw_message('rgb8', 3, padding=5)
+    assert np.shares_memory(convert.from_image_msg(message), np.frombuffer(message.data, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ('changes', 'text'),
+    [
+        ({'encoding': '16UC1'}, "encoding is '16UC1'; accepted: rgb8, bgr8, rgba8"),
+        ({'encoding': ''}, "encoding is ''; accepted: rgb8"),
+        ({'height': 0}, 'size is 8x0; accepted: at least 1x1'),
+        ({'width': 0}, 'size is 0x6; accepted: at least 1x1'),
+        ({'step': 23}, 'step is 23; accepted: at least 24 bytes for 8 pixels of rgb8'),
+        ({'height': 5}, 'data has 144 bytes; accepted: 120 for 5 rows of 24 bytes'),
+        ({'data': array('B', b'')}, 'data has 0 bytes; accepted: 144'),
+        ({'encoding': 'uyvy', 'width': 7}, 'width is 7; accepted for uyvy: even widths'),
+        ({'encoding': 'bayer_rggb8', 'height': 2}, 'at least 3x3'),
+    ],
+)
+def test_bad_images_say_what_is_accepted(changes, text):
+    message = raw_message('rgb8', 3)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(ValueError, match=text):
+        convert.from_image_msg(message)
+
+
+def test_images_there_and_back():
+    frame = np.random.default_rng(0).integers(0, 256, (10, 14, 3), np.uint8)
+    message = convert.to_image_msg(frame, 12_345_678_901, 'camera')
+    assert isinstance(message.data, array)
+    assert (message.header.stamp.sec, message.header.stamp.nanosec) == (12, 345_678_901)
+    assert message.header.frame_id == 'camera'
+    assert np.array_equal(convert.from_image_msg(message), frame)
+    mirrored = frame[:, ::-1]
+    back = convert.from_image_msg(convert.to_image_msg(mirrored, 0, ''))
+    assert np.array_equal(back, mirrored), 'a view with negative strides'
+
+
+@pytest.mark.parametrize('function', [convert.to_image_msg, convert.to_compressed_msg])
+@pytest.mark.parametrize('frame', [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
+def test_other_arrays_are_no_frames(function, frame):
+    with pytest.raises(ValueError, match=r'accepted: uint8 \[height, width, 3\]'):
+        function(frame, 0, '')
+
+
+def test_compressed_images_there_and_back():
+    frame = cv2.resize(np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8), (64, 48))
+    png = convert.to_compressed_msg(frame, 5, 'camera', 'png')
+    assert convert.to_ns(png.header.stamp) == 5
+    assert np.array_equal(convert.from_compressed_msg(png), frame)
+    jpeg = convert.to_compressed_msg(frame, 5, 'camera')
+    difference = convert.from_compressed_msg(jpeg).astype(int) - frame
+    assert np.abs(difference).mean() < 4
+    jpeg.format = 'rgb8; jpeg compressed bgr8'
+    assert convert.from_compressed_msg(jpeg).shape == frame.shape
+
+
+def test_grey_pictures_become_rgb():
+    _, data = cv2.imencode('.png', np.full((5, 6), 77, np.uint8))
+    message = CompressedImage(format='png', data=array('B', data.tobytes()))
+    assert np.array_equal(convert.from_compressed_msg(message), np.full((5, 6, 3), 77))
+
+
+@pytest.mark.parametrize(
+    ('data', 'text'),
+    [
+        (b'', 'accepted: jpeg, png'),
+        (b'GIF89a', r"format 'jpeg'\) begins with b'GIF8'; accepted: jpeg, png"),
+        (b'\xff\xd8\xff\xe0 no picture', 'of 15 bytes cannot be decoded'),
+        (b'\x89PNG\r\n\x1a\n', 'cannot be decoded'),
+    ],
+)
+def test_bad_compressed_images_are_refused(data, text):
+    message = CompressedImage(format='jpeg', data=array('B', data))
+    with pytest.raises(ValueError, match=text):
+        convert.from_compressed_msg(message)
+
+
+def test_unknown_compression_is_refused():
+    with pytest.raises(ValueError, match="kind is 'gif'; accepted: jpeg, png"):
+        convert.to_compressed_msg(np.zeros((2, 2, 3), np.uint8), 0, '', 'gif')
+
+
+def test_stamps():
+    nanoseconds = 1_700_000_000_123_456_789
+    assert convert.to_ns(convert.to_time(nanoseconds)) == nanoseconds
+    assert convert.to_ns(Time(sec=1, nanosec=5)) == 1_000_000_005
+
+
+@pytest.mark.parametrize('values', [np.arange(6.0).reshape(2, 3).T, np.zeros(0), np.array([0.1])])
+def test_float_fields(values):
+    message = FrameScore(embedding=convert.to_float_field(values))
+    back = convert.from_float_field(message.embedding)
+    assert back.dtype == np.float32
+    assert np.array_equal(back, values.astype(np.float32).ravel())
+
+
+def test_heads():
+    image, text = np.arange(8, dtype=np.float32), -np.arange(8, dtype=np.float32)
+    message = convert.to_heads_msg((3, 2), image, text)
+    sizes, image_back, text_back = convert.from_heads_msg(message)
+    assert sizes == [3, 2]
+    assert np.array_equal(image_back, image)
+    assert np.array_equal(text_back, text)

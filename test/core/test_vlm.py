@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The models: what they give and accept, and that they prepare pictures as open_clip does."""
+
+import itertools
+import os
+import pickle
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from furl_ros.core.settings import SettingError
+from furl_ros.core.vlm import VlmConfig, cosine, load_vlm, open_clip_model
+from furl_ros.core.vlm.open_clip_model import open_clip
+from furl_ros.core.vlm.preprocess import Preprocess
+
+PreprocessCfg = open_clip.transform.PreprocessCfg
+image_transform_v2 = open_clip.transform.image_transform_v2
+PREPROCESS = {
+    'size': 112,
+    'mean': (0.48, 0.46, 0.41),
+    'std': (0.27, 0.26, 0.28),
+    'interpolation': 'bicubic',
+    'resize_mode': 'shortest',
+    'fill_color': 0,
+}
+
+
+@pytest.fixture(scope='module')
+def vlm():
+    return load_vlm(VlmConfig(device='cpu', micro_batch=4))
+
+
+def pictures(count, height=112, width=112, seed=0):
+    """Smooth random pictures: resizing noise would compare roundings only."""
+    generator = np.random.default_rng(seed)
+    coarse = generator.integers(0, 256, (count, 12, 12, 3), np.uint8)
+    return np.stack([np.asarray(Image.fromarray(c).resize((width, height))) for c in coarse])
+
+
+def test_tiny_model(vlm):
+    frames = pictures(5)
+    embeddings = vlm.encode_images(frames)
+    assert (vlm.name, vlm.embedding_dim, vlm.image_size) == ('tiny-random', 256, 112)
+    assert embeddings.shape == (5, 256)
+    assert embeddings.dtype == np.float32
+    assert np.all(np.linalg.norm(embeddings, axis=1) > 2), 'raw, not normalised'
+    assert vlm.encode_images(frames[:0]).shape == (0, 256)
+
+
+def test_tiny_model_tells_frames_apart_in_half_precision(vlm):
+    """The replay stores float16: what differs between frames must be well above its rounding."""
+    frames = np.full((20, 112, 112, 3), 90, np.uint8)
+    for column, frame in enumerate(frames):
+        frame[40:60, 4 * column : 4 * column + 20] = (200, 40, 40)
+    embeddings = vlm.encode_images(frames)
+    steps = np.linalg.norm(np.diff(embeddings, axis=0), axis=1)
+    rounding = np.linalg.norm(embeddings - embeddings.astype(np.float16), axis=1)
+    assert np.min(steps) > 20 * np.max(rounding)
+
+
+def test_same_calls_give_same_bits(vlm):
+    frames = pictures(6)
+    again = load_vlm(VlmConfig(device='cpu', micro_batch=4))
+    assert np.array_equal(vlm.encode_images(frames), again.encode_images(frames))
+    assert np.array_equal(vlm.encode_text('open a drawer'), again.encode_text('open a drawer'))
+    one_by_one = np.concatenate([vlm.encode_images(frame[None]) for frame in frames])
+    np.testing.assert_allclose(vlm.encode_images(frames), one_by_one, atol=1e-4)
+
+
+def test_loading_leaves_the_random_numbers_of_the_process_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_vlm(VlmConfig(device='cpu'))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_text_is_encoded_once_per_prompt(vlm):
+    first = vlm.encode_text('push and close a drawer')
+    assert first.shape == (256,)
+    assert first.dtype == np.float32
+    assert vlm.encode_text('push and close a drawer') is first
+    assert not np.allclose(vlm.encode_text('reach a goal position'), first)
+    with pytest.raises(ValueError, match='read-only'):
+        first[0] = 0
+    for number in range(2 * open_clip_model.KEPT_PROMPTS):
+        vlm.encode_text(f'prompt {number}')
+    assert len(vlm._texts) == open_clip_model.KEPT_PROMPTS
+
+
+def test_frames_need_not_be_contiguous_or_writable(vlm):
+    frames = pictures(2)
+    mirrored = frames[:, :, ::-1]
+    assert np.array_equal(vlm.encode_images(mirrored), vlm.encode_images(mirrored.copy()))
+    frozen = np.frombuffer(frames.tobytes(), np.uint8).reshape(frames.shape)
+    assert np.array_equal(vlm.encode_images(frozen), vlm.encode_images(frames))
+
+
+@pytest.mark.parametrize(
+    'frames',
+    [
+        np.zeros((1, 112, 112, 3), np.float32),
+        np.zeros((112, 112, 3), np.uint8),
+        np.zeros((1, 112, 112, 4), np.uint8),
+    ],
+)
+def test_frames_of_another_kind_are_refused(vlm, frames):
+    with pytest.raises(ValueError, match=r'accepted: uint8 \[B, H, W, 3\]'):
+        vlm.encode_images(frames)
+
+
+# Not here: (112, 96) by its shortest side, bilinear; open_clip itself falls back to bicubic there.
+@pytest.mark.parametrize(
+    ('size', 'resize_mode', 'interpolation'),
+    [
+        *itertools.product([112], ['shortest', 'longest', 'squash'], ['bicubic', 'bilinear']),
+        *itertools.product([(112, 96)], ['shortest', 'longest', 'squash'], ['bicubic']),
+    ],
+)
+@pytest.mark.parametrize('shape', [(112, 112), (480, 640), (640, 360), (75, 101)])
+def test_preprocessing_is_that_of_open_clip(size, resize_mode, interpolation, shape):
+    config = {
+        **PREPROCESS,
+        'size': size,
+        'resize_mode': resize_mode,
+        'interpolation': interpolation,
+        'fill_color': 7,
+    }
+    frames = pictures(2, *shape)
+    transform = image_transform_v2(PreprocessCfg(**config), is_train=False)
+    expected = torch.stack([transform(Image.fromarray(frame)) for frame in frames])
+    ours = Preprocess(config, torch.device('cpu'))(torch.from_numpy(frames))
+    assert ours.dtype == torch.float32
+    assert ours.shape == expected.shape
+    levels = (ours - expected).abs() * 255 * torch.tensor(config['std']).view(3, 1, 1)
+    assert levels.max() < 2.01, 'levels of 255, from roundings'
+    assert levels.mean() < 0.1
+
+
+def test_frames_of_the_models_own_size_keep_their_pixels():
+    frames = pictures(2)
+    transform = image_transform_v2(PreprocessCfg(**PREPROCESS), is_train=False)
+    expected = torch.stack([transform(Image.fromarray(frame)) for frame in frames])
+    ours = Preprocess(PREPROCESS, torch.device('cpu'))(torch.from_numpy(frames))
+    torch.testing.assert_close(ours, expected.contiguous(), atol=2e-6, rtol=0, check_stride=False)
+
+
+@pytest.mark.parametrize('suffix', ['safetensors', 'pt'])
+def test_local_weights_give_open_clips_embeddings(tmp_path, suffix):
+    torch.manual_seed(1)
+    model = open_clip.create_model('tiny-random').eval()
+    path = tmp_path / f'weights.{suffix}'
+    if suffix == 'pt':
+        torch.save({'state_dict': model.state_dict()}, path)
+    else:
+        from safetensors.torch import save_file
+
+        save_file(model.state_dict(), path)
+    loaded = load_vlm(VlmConfig(vlm=f'open_clip:tiny-random/{path}', device='cpu'))
+    frames = pictures(3, 240, 320)
+    transform = image_transform_v2(
+        PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False
+    )
+    with torch.inference_mode():
+        batch = torch.stack([transform(Image.fromarray(frame)) for frame in frames])
+        images = model.encode_image(batch).numpy()
+        text = model.encode_text(open_clip.get_tokenizer('tiny-random')(['open a drawer']))[0]
+    assert np.min(cosine(loaded.encode_images(frames), images)) > 0.9999
+    np.testing.assert_allclose(loaded.encode_text('open a drawer'), text.numpy(), atol=1e-5)
+
+
+class Trap:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_weights_are_never_executed(tmp_path):
+    file = tmp_path / 'trap.pt'
+    file.write_bytes(pickle.dumps(Trap(tmp_path / 'sprung'), protocol=2))
+    with pytest.raises(SettingError, match='does not hold plain weights of tiny-random') as caught:
+        load_vlm(VlmConfig(vlm=f'open_clip:tiny-random/{file}', device='cpu'))
+    assert '\n' not in str(caught.value)
+    assert not (tmp_path / 'sprung').exists()
+
+
+@pytest.mark.parametrize(
+    ('name', 'text'),
+    [
+        ('clip', "accepted: 'tiny-random' or 'open_clip:<model>/<pretrained tag, file or random>'"),
+        ('open_clip:ViT-B-32', 'accepted:'),
+        ('open_clip:vit-b32/openai', "no model 'vit-b32'; did you mean ViT-B-32"),
+        ('open_clip:qqqq/openai', r'no model .* open_clip.list_models\(\)'),
+        ('open_clip:ViT-B-32/openay', "no weights 'openay'; accepted: openai, .*, random, or a"),
+        ('open_clip:tiny-random/x.pt', "there is no file 'x.pt'"),
+        ('open_clip:tiny-random//no/such.safetensors', "there is no file '/no/such.safetensors'"),
+    ],
+)
+def test_wrong_names_say_what_is_accepted(name, text):
+    with pytest.raises(SettingError, match=text) as caught:
+        load_vlm(VlmConfig(vlm=name, device='cpu'))
+    assert name in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_file_of_another_model_is_refused(tmp_path):
+    path = tmp_path / 'other.pt'
+    torch.save({'some.weight': torch.zeros(3)}, path)
+    with pytest.raises(SettingError, match='does not hold plain weights of tiny-random') as caught:
+        load_vlm(VlmConfig(vlm=f'open_clip:tiny-random/{path}', device='cpu'))
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'), [('device', 'tpu'), ('micro_batch', 0), ('micro_batch', 'many')]
+)
+def test_settings_out_of_range_are_refused(field, value):
+    with pytest.raises(SettingError, match=f'{field} is .*accepted'):
+        load_vlm(VlmConfig(**{field: value}))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='needs a machine without CUDA')
+def test_missing_device_is_said():
+    with pytest.raises(SettingError, match='accepted: auto, cpu'):
+        load_vlm(VlmConfig(device='cuda'))
+
+
+def no_network(*args, **kwargs):
+    raise urllib.error.URLError('no network')
+
+
+def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch):
+    monkeypatch.setattr(open_clip_model.huggingface_hub, 'try_to_load_from_cache', lambda *_: None)
+    monkeypatch.setattr(open_clip_model.urllib.request, 'urlopen', no_network)
+    with pytest.raises(SettingError) as caught:
+        load_vlm(VlmConfig(vlm='open_clip:RN50/openai', device='cpu'))
+    text = str(caught.value)
+    assert 'timm/resnet50_clip.openai' in text, 'what was asked for'
+    assert 'looked in: ' in text
+    assert 'open_clip:RN50/<path of the file>' in text, 'how to provide it'
+    assert '\n' not in text
+
+
+def test_downloaded_weights_need_no_network(monkeypatch, tmp_path):
+    model = open_clip.create_model('tiny-random')
+    torch.save(model.state_dict(), tmp_path / 'kept.bin')
+    tags = {'tag': {'hf_hub': 'someone/something/', 'mean': (0.5, 0.5, 0.5)}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, 'tiny-random', tags)
+    monkeypatch.setattr(open_clip_model.urllib.request, 'urlopen', no_network)
+
+    def cached(repository, file):
+        assert repository == 'someone/something'
+        return str(tmp_path / 'kept.bin') if file.endswith('.bin') else None
+
+    monkeypatch.setattr(open_clip_model.huggingface_hub, 'try_to_load_from_cache', cached)
+    loaded = load_vlm(VlmConfig(vlm='open_clip:tiny-random/tag', device='cpu'))
+    prompt = model.eval().encode_text(open_clip.get_tokenizer('tiny-random')(['reach']))[0]
+    np.testing.assert_allclose(loaded.encode_text('reach'), prompt.detach().numpy(), atol=1e-5)
+    assert loaded._preprocess._shift.flatten()[0] == pytest.approx(
+        -0.5 / open_clip.OPENAI_DATASET_STD[0]
+    ), "the tag's own mean"
+
+
+def test_cosine():
+    a = np.array([[1, 0], [0, 2], [-3, 0], [0, 0]], np.float32)
+    values = cosine(a, np.array([2, 0], np.float32))
+    assert values.dtype == np.float32
+    assert values.tolist() == [1, 0, -1, 0]

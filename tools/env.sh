@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+# `source tools/env.sh` (bash, zsh) makes a shell in which ros2, furl_ros, sim and furl_interfaces work.
+
+if [ -n "${BASH_VERSION-}" ]; then
+  _furl_shell=bash _furl_root=${BASH_SOURCE[0]}
+else
+  _furl_shell=zsh _furl_root=${(%):-%x}
+fi
+_furl_root=$(cd -- "$(dirname -- "$_furl_root")/.." && pwd -P)
+
+if [ -e "$_furl_root/.venv/furl-ros" ] && [ -e "$_furl_root/install/local_setup.$_furl_shell" ]; then
+  # The scripts of ROS and colcon read variables that may be unset, and run commands that may fail.
+  _furl_options=$-
+  set +eu
+  _furl_ros=$(cat "$_furl_root/.venv/furl-ros")
+  . "$_furl_root/tools/lib/ros_environment.sh"
+  # colcon's script fails where its interpreter's path has a space, unless it is told another one.
+  COLCON_PYTHON_EXECUTABLE=$(readlink -f "$_furl_root/.venv/bin/python")
+  . "$_furl_root/install/local_setup.$_furl_shell"
+  unset COLCON_PYTHON_EXECUTABLE
+
+  # Frames are rendered without a display, and the graph stays on this machine, unless the shell says otherwise.
+  export MUJOCO_GL="${MUJOCO_GL:-egl}"
+  export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
+
+  case $_furl_options in *e*) set -e ;; esac
+  case $_furl_options in *u*) set -u ;; esac
+  unset _furl_root _furl_shell _furl_ros _furl_options
+else
+  echo "tools/env.sh: furl_ros is not set up yet: run '$_furl_root/tools/setup' first" >&2
+  unset _furl_root _furl_shell
+  return 1
+fi

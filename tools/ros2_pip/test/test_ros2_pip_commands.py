@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ros2 launch`, `ros2 run` and `ros2 pkg` as processes: signals, exit codes, what is printed."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ros2_pip_support import TIMEOUT_S, Command, environment, ros2_argv
+
+# Counts its SIGINTs, waits for one that should not come, and tells.
+COUNTER = """
+import signal, sys, time
+count = 0
+def on_sigint(*_):
+    global count
+    count += 1
+signal.signal(signal.SIGINT, on_sigint)
+print('counter ready', flush=True)
+while not count:
+    time.sleep(0.01)
+time.sleep(0.3)
+print('interrupted', count, 'times', flush=True)
+"""
+
+LAUNCH_FILE = f"""
+import sys
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration
+
+COUNTER = {COUNTER!r}
+STUBBORN = '''
+import signal, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+print('stubborn ready', flush=True)
+time.sleep(60)
+'''
+
+
+def fail(context):
+    if LaunchConfiguration('task').perform(context) == 'fail':
+        raise RuntimeError('task fail cannot be done')
+
+
+def generate_launch_description():
+    def program(name, text):
+        return ExecuteProcess(
+            cmd=[sys.executable, '-c', text],
+            name=name,
+            output='screen',
+            sigterm_timeout='0.2',
+            condition=IfCondition(LaunchConfiguration(name)),
+        )
+
+    return LaunchDescription([
+        DeclareLaunchArgument('task', default_value='none', description='What to do.',
+                              choices=['none', 'fail']),
+        DeclareLaunchArgument('counter', default_value='false'),
+        DeclareLaunchArgument('stubborn', default_value='false'),
+        DeclareLaunchArgument('dies', default_value='false'),
+        OpaqueFunction(function=fail),
+        program('counter', COUNTER),
+        program('stubborn', STUBBORN),
+        program('dies', "raise SystemExit(5)"),
+    ])
+"""
+
+
+@pytest.fixture
+def launch_file(tmp_path: Path) -> str:
+    path = tmp_path / 'lab.launch.py'
+    path.write_text(LAUNCH_FILE)
+    return str(path)
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest):
+    """Give a function that starts `ros2 ...` in the background."""
+
+    def run(*arguments: str, **kwargs) -> Command:
+        command = Command(ros2_argv(*arguments), **kwargs)
+        request.addfinalizer(command.kill)
+        return command
+
+    return run
+
+
+def ros2(*arguments: str) -> tuple[int, str, str]:
+    """Run `ros2 ...` and return exit code, output and errors."""
+    result = subprocess.run(
+        ros2_argv(*arguments),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        env=environment(),
+        check=False,
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+def test_exit_code_when_a_process_dies(launch_file):
+    code, output, _ = ros2('launch', launch_file, 'dies:=true', 'unknown:=accepted')
+    assert code == 0
+    assert output.startswith('[INFO] [launch]: All log files can be found below ')
+    assert '[INFO] [dies-1]: process started with pid [' in output
+    assert '[ERROR] [dies-1]: process has died [pid ' in output
+    assert ', exit code 5, cmd ' in output
+
+
+def test_exit_code_of_an_exception(launch_file):
+    code, output, _ = ros2('launch', launch_file, 'counter:=true', 'task:=fail')
+    assert code == 1
+    assert (
+        '[ERROR] [launch]: Caught exception in launch (see debug for traceback): '
+        'task fail cannot be done\n'
+    ) in output
+    assert 'Traceback' not in output
+
+
+def test_sigint_to_launch_alone_is_passed_on_once(start, launch_file):
+    launch = start('launch', launch_file, 'counter:=true')
+    launch.wait_for('counter ready')
+    launch.process.send_signal(signal.SIGINT)
+    assert launch.finish() == 0
+    assert '[WARNING] [launch]: user interrupted with ctrl-c (SIGINT)\n' in launch.output
+    assert '[counter-1] interrupted 1 times\n' in launch.output
+    assert '[INFO] [counter-1]: process has finished cleanly' in launch.output
+
+
+def test_ctrl_c_in_a_terminal_reaches_processes_once(launch_file):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        arguments = ros2_argv('launch', launch_file, 'counter:=true')
+        os.execve(sys.executable, arguments, environment())
+    output = b''
+    interrupted = False
+    for data in _read_all(terminal):
+        output += data
+        if b'counter ready' in output and not interrupted:
+            os.write(terminal, b'\x03')
+            interrupted = True
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert b'interrupted 1 times' in output
+    assert b'sending signal' not in output
+
+
+def _read_all(terminal: int) -> Iterator[bytes]:
+    try:
+        while data := os.read(terminal, 4096):
+            yield data
+    except OSError:
+        # Linux's way to say that the other side of a terminal is closed.
+        return
+    finally:
+        os.close(terminal)
+
+
+def test_second_sigint_is_ignored_and_stubborn_processes_are_terminated(start, launch_file):
+    launch = start('launch', launch_file, 'stubborn:=true')
+    launch.wait_for('stubborn ready')
+    launch.process.send_signal(signal.SIGINT)
+    launch.wait_for('user interrupted')
+    launch.process.send_signal(signal.SIGINT)
+    assert launch.finish() == 0
+    assert 'user interrupted with ctrl-c (SIGINT) again, ignoring...' in launch.output
+    assert "escalating to 'SIGTERM'" in launch.output
+    assert 'exit code -15' in launch.output
+
+
+def test_sigterm_ends_the_processes_too(start, launch_file):
+    launch = start('launch', launch_file, 'counter:=true')
+    launch.wait_for('counter ready')
+    launch.process.send_signal(signal.SIGTERM)
+    assert launch.finish() == 1
+    assert 'interrupted 1 times' in launch.output
+
+
+def test_show_args(launch_file):
+    code, output, _ = ros2('launch', launch_file, '--show-args')
+    assert code == 0
+    assert output.startswith(
+        "Arguments (pass arguments as '<name>:=<value>'):\n"
+        '\n'
+        "    'task':\n"
+        "        What to do. Valid choices are: ['none', 'fail']\n"
+        "        (default: 'none')\n"
+        '\n'
+        "    'counter':\n"
+        '        no description given\n'
+        "        (default: 'false')\n"
+    )
+
+
+def test_print_description(launch_file):
+    code, output, _ = ros2('launch', '--print', launch_file)
+    assert code == 0
+    assert "    DeclareLaunchArgument('task', default 'none')\n" in output
+    assert 'OpaqueFunction(fail)' in output
+
+
+def test_launch_by_package(package, launch_file):
+    target = package / 'share/lab/launch/x.launch.py'
+    target.write_text(Path(launch_file).read_text())
+    assert ros2('launch', 'lab', 'x.launch.py')[0] == 0
+    (package / 'share/lab/x.launch.py').write_text('')
+    code, _, errors = ros2('launch', 'lab', 'x.launch.py')
+    assert code == 1
+    assert 'more than once' in errors
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['no_such_package', 'x.launch.py'], "Package 'no_such_package' not found"),
+        (['lab', 'missing.launch.py'], "file 'missing.launch.py' was not found"),
+        (['lab'], 'name a launch file'),
+        (['/no/such/x.launch.py'], "launch file '/no/such/x.launch.py' does not exist"),
+        (['LAUNCH_FILE', 'x=1'], "malformed launch argument 'x=1'"),
+    ],
+)
+def test_bad_launch_commands(package, launch_file, arguments, message):
+    arguments = [launch_file if word == 'LAUNCH_FILE' else word for word in arguments]
+    code, _, errors = ros2('launch', *arguments)
+    assert code == 1
+    assert message in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_run_becomes_the_executable(package, start, monkeypatch):
+    monkeypatch.setenv('SHOW_EXIT_CODE', '7')
+    code, output, _ = ros2('run', 'lab', 'show', '-x', '--ros-args', '-p', 'a:=1')
+    assert (code, output) == (7, 'args: -x --ros-args -p a:=1\n')
+    assert ros2('run', '--prefix', 'echo before', 'lab', 'show')[1].startswith('before /')
+
+    sleeper = package / 'lib/lab/sleeper'
+    sleeper.write_text('#!/bin/sh\necho ready\nexec sleep 60\n')
+    sleeper.chmod(0o755)
+    run = start('run', 'lab', 'sleeper')
+    run.wait_for('ready')
+    run.process.send_signal(signal.SIGINT)
+    assert run.finish() == -signal.SIGINT
+
+
+def test_run_names_what_there_is(package):
+    code, _, errors = ros2('run', 'lab', 'missing')
+    assert code == 1
+    assert errors == "No executable 'missing' in package 'lab'; it has: show\n"
+
+
+def test_interrupted_command_says_so_by_its_exit_code(start):
+    hz = start('topic', 'echo', '/nothing', 'std_msgs/msg/String')
+    # Nothing tells from outside that it waits; the signal may come before or while it does.
+    with pytest.raises(subprocess.TimeoutExpired):
+        hz.process.wait(1.5)
+    hz.process.send_signal(signal.SIGINT)
+    assert hz.finish() == signal.SIGINT
+    assert 'Traceback' not in hz.output

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs that look at a running graph, against a real node in its own process."""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from ros2_pip_support import Command, ros2_argv
+
+from ros2_pip import cli
+
+NODE = Path(__file__).with_name('tiny_node.py')
+
+
+@pytest.fixture(scope='module', autouse=True)
+def tiny_node(ros_environment: None) -> Iterator[None]:
+    """Run the node."""
+    node = Command([sys.executable, str(NODE)])
+    try:
+        node.wait_for('tiny node ready')
+        yield
+    finally:
+        node.kill()
+
+
+@pytest.fixture
+def ros2(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int | str | None, str]]:
+    """Give a function that runs `ros2 ...` in this process: (what main returns, output)."""
+
+    def run(*arguments: str) -> tuple[int | str | None, str]:
+        result = cli.main(arguments)
+        return result, capsys.readouterr().out
+
+    return run
+
+
+# Nodes and topics
+
+
+def test_node_list(ros2):
+    assert ros2('node', 'list') == (None, '/lab/tiny\n')
+    assert ros2('node', 'list', '-c') == (None, '1\n')
+
+
+def test_node_info(ros2):
+    result, output = ros2('node', 'info', '/lab/tiny')
+    assert result is None
+    _, subscribers, publishers, servers = output.split('\n  ', 4)[:4]
+    info = yaml.safe_load(output.split('\n', 1)[1])
+    assert info['Subscribers']['/lab/words'] == 'std_msgs/msg/String'
+    assert info['Publishers']['/lab/count'] == 'std_msgs/msg/Int32'
+    assert info['Service Servers']['/lab/switch'] == 'std_srvs/srv/SetBool'
+    assert info['Action Servers'] is None
+
+
+def test_unknown_node(ros2):
+    assert ros2('node', 'info', '/nobody', '--spin-time', '0.1')[0] == "Node not found: '/nobody'"
+
+
+def test_topic_list(ros2):
+    _, output = ros2('topic', 'list', '-t')
+    assert '/lab/count [std_msgs/msg/Int32]\n' in output
+    assert '/heard [std_msgs/msg/String]\n' in output
+    _, output = ros2('topic', 'list')
+    assert '/lab/words\n' in output
+
+
+def test_topic_info(ros2):
+    _, output = ros2('topic', 'info', '/lab/numbers', '--verbose')
+    assert output.startswith('Type: std_msgs/msg/Float64MultiArray\nPublisher count: 1\n')
+    assert 'Node name: tiny' in output
+    assert 'TRANSIENT_LOCAL' in output
+    assert 'Subscription count: 0' in output
+    result, _ = ros2('topic', 'info', '/nothing', '--spin-time', '0.1')
+    assert result == "Unknown topic '/nothing'"
+
+
+def test_echo_once(ros2):
+    result, output = ros2('topic', 'echo', '--once', '/lab/count')
+    assert result is None
+    assert isinstance(yaml.safe_load(output.removesuffix('---\n'))['data'], int)
+    assert output.endswith('---\n')
+    _, output = ros2('topic', 'echo', '--once', '/lab/count', '--field', 'data')
+    assert output.removesuffix('\n---\n').isdecimal()
+
+
+def test_echo_finds_the_qos_of_latched_topics(ros2):
+    """A message that was published before is only seen with the publisher's durability."""
+    _, output = ros2('topic', 'echo', '--once', '/lab/numbers', '--timeout', '10')
+    data = yaml.safe_load(output.removesuffix('---\n'))['data']
+    assert data == [*[float(i) for i in range(128)], '...']
+    _, output = ros2('topic', 'echo', '--once', '/lab/numbers', '--no-arr', '--timeout', '10')
+    assert '<array type: sequence<double>[300]>' in output
+    _, output = ros2('topic', 'echo', '--once', '/lab/numbers', '-f', '--field', 'data')
+    assert len(yaml.safe_load(output.removesuffix('---\n'))) == 300
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['/nothing'], "Unknown topic '/nothing'"),
+        (['/nothing', 'std_msgs/msg/Nothing'], "type 'std_msgs/msg/Nothing' is not known"),
+        (['/nothing', 'Nothing'], "'Nothing' is not a type"),
+        (['/lab/count', '--field', 'x.y'], "the message has no field 'x.y'"),
+        (['/lab/words', '--timeout', '0.1'], 'no message on /lab/words within 0.1 s'),
+    ],
+)
+def test_bad_echo(ros2, arguments, message):
+    result, _ = ros2('topic', 'echo', '--once', '--spin-time', '0.5', *arguments)
+    assert message in str(result)
+
+
+def test_hz():
+    command = Command(ros2_argv('topic', 'hz', '/lab/count'))
+    try:
+        command.wait_for('window: ')
+    finally:
+        command.kill()
+    rate = float(command.output.partition('average rate: ')[2].split()[0])
+    assert 5.0 < rate < 25.0, 'the node publishes at 20 Hz, but the machine may be busy'
+
+
+def test_pub_waits_for_its_subscriber(ros2):
+    arguments = ('/lab/words', 'std_msgs/msg/String', 'data: hello')
+    result, output = ros2('topic', 'pub', '--once', *arguments)
+    assert result is None
+    assert 'publishing #1: std_msgs.msg.String(data=' in output
+    _, output = ros2('topic', 'echo', '--once', '/heard', '--timeout', '10')
+    assert output == 'data: hello\n---\n'
+    _, output = ros2('topic', 'pub', '-t', '3', '-r', '100', *arguments)
+    assert output.count('publishing #') == 3
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ('{x: 1}', "String has no field 'x'; it has: data"),
+        ('{data: 1}', "must be of type 'str'"),
+        ('[1]', 'needs a mapping'),
+        ('{', 'as YAML'),
+    ],
+)
+def test_bad_messages(ros2, values, message):
+    result, _ = ros2('topic', 'pub', '--once', '/lab/words', 'std_msgs/msg/String', values)
+    assert message in result
+
+
+# Services
+
+
+def test_service_list_and_type(ros2):
+    _, output = ros2('service', 'list', '-t')
+    assert '/lab/switch [std_srvs/srv/SetBool]\n' in output
+    assert ros2('service', 'type', '/lab/switch') == (None, 'std_srvs/srv/SetBool\n')
+    result, _ = ros2('service', 'type', '/nothing', '--spin-time', '0.1')
+    assert result == "Unknown service '/nothing'"
+
+
+def test_service_call(ros2):
+    result, output = ros2('service', 'call', '/lab/switch', 'std_srvs/srv/SetBool', 'data: true')
+    assert result is None
+    assert "SetBool_Response(success=True, message='switched')" in output
+
+
+# Parameters
+
+
+def test_param_list(ros2):
+    _, output = ros2('param', 'list', '/lab/tiny')
+    assert {'  gain', '  label', '  nested.numbers', '  use_sim_time'} <= set(output.splitlines())
+    _, output = ros2('param', 'list')
+    assert output.startswith('/lab/tiny:\n  ')
+
+
+def test_param_get_and_set(ros2):
+    assert ros2('param', 'get', '/lab/tiny', 'label') == (None, 'String value is: red\n')
+    assert ros2('param', 'set', '/lab/tiny', 'label', 'blue') == (
+        None,
+        'Set parameter successful\n',
+    )
+    assert ros2('param', 'get', 'lab/tiny', 'label', '--hide-type') == (None, 'blue\n')
+    _, output = ros2('param', 'get', '/lab/tiny', 'nested.numbers')
+    assert output == 'Integer values are: [1, 2, 3]\n'
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['set', '/lab/tiny', 'label', 'green'], 'Setting parameter failed: not green'),
+        (['set', '/lab/tiny', 'gain', '2.0'], 'Setting parameter failed'),
+        (['set', '/lab/tiny', 'gain', '{a: 1}'], 'cannot be a parameter'),
+        (['get', '/lab/tiny', 'nothing'], "Parameter 'nothing' not set"),
+        (['get', '/nobody', 'x', '--spin-time', '0.1'], "Node not found: '/nobody'"),
+    ],
+)
+def test_bad_parameters(ros2, arguments, message):
+    assert message in ros2('param', *arguments)[0]
+
+
+def test_param_describe(ros2):
+    assert ros2('param', 'describe', '/lab/tiny', 'gain')[1] == (
+        'Parameter name: gain\n'
+        '  Type: double\n'
+        '  Description: How much.\n'
+        '  Constraints:\n'
+        '    Min value: 0.0\n'
+        '    Max value: 1.0\n'
+    )
+
+
+def test_param_dump(ros2):
+    dump = yaml.safe_load(ros2('param', 'dump', '/lab/tiny')[1])
+    parameters = dump['/lab/tiny']['ros__parameters']
+    assert parameters['gain'] == 0.5
+    assert parameters['nested'] == {'numbers': [1, 2, 3]}
+
+
+# Actions and packages
+
+
+def test_actions(ros2):
+    assert ros2('action', 'list') == (None, '')
+    assert ros2('action', 'info', '/a', '--spin-time', '0.1')[0] == "Unknown action '/a'"
+    result, _ = ros2('action', 'send_goal', '/a', 'std_msgs/action/Nothing', '{}')
+    assert "type 'std_msgs/action/Nothing' is not known" in result
+
+
+def test_send_goal(ros2):
+    """A goal with feedback and result, and one that is refused."""
+    interfaces = pytest.importorskip('furl_interfaces.action', reason='furl_interfaces not built')
+    import rclpy
+    from rclpy.action import ActionServer, GoalResponse
+    from rclpy.executors import SingleThreadedExecutor
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node('server', namespace='lab', context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def execute(handle) -> object:
+        handle.publish_feedback(interfaces.Train.Feedback())
+        handle.succeed()
+        return interfaces.Train.Result(total_steps=handle.request.total_steps)
+
+    server = ActionServer(
+        node,
+        interfaces.Train,
+        'train',
+        execute,
+        goal_callback=lambda goal: GoalResponse(1 + (goal.total_steps != 7)),
+    )
+    thread = threading.Thread(target=executor.spin, daemon=True)
+    thread.start()
+    try:
+        assert ros2('action', 'list', '-t')[1] == '/lab/train [furl_interfaces/action/Train]\n'
+        _, output = ros2('action', 'info', '/lab/train')
+        assert output.endswith('Action servers: 1\n    /lab/server\n')
+        send = ('action', 'send_goal', '/lab/train', 'furl_interfaces/action/Train')
+        result, output = ros2(*send, '{total_steps: 5}', '--feedback')
+        assert result == 0
+        assert 'Feedback:\n' in output
+        assert 'total_steps: 5' in output
+        assert output.endswith('Goal finished with status: SUCCEEDED\n')
+        assert ros2(*send, '{total_steps: 7}')[0] == 'Goal was rejected.'
+    finally:
+        executor.shutdown()
+        thread.join(5.0)
+        server.destroy()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+def test_pkg(ros2, package):
+    assert 'lab\n' in ros2('pkg', 'list')[1]
+    assert ros2('pkg', 'prefix', 'lab') == (None, f'{package}\n')
+    assert ros2('pkg', 'prefix', '--share', 'lab') == (None, f'{package}/share/lab\n')
+    assert ros2('pkg', 'executables', 'lab') == (None, 'lab show\n')
+    assert ros2('pkg', 'executables', '--full-path', 'lab')[1] == f'{package}/lib/lab/show\n'
+    assert "Package 'nothing' not found" in ros2('pkg', 'prefix', 'nothing')[0]
+
+
+@pytest.mark.parametrize('command', ['node', 'topic', 'service', 'param', 'action', 'pkg'])
+def test_a_command_without_verb_shows_its_verbs(ros2, command):
+    result, output = ros2(command)
+    assert result is None
+    assert f'usage: ros2 {command} [-h] verb' in output
+
+
+def test_no_command_shows_the_commands(ros2):
+    result, output = ros2()
+    assert result is None
+    assert 'launch' in output

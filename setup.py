@@ -50,10 +50,10 @@ setup(
     cmdclass={'develop': PortableDevelop},
     entry_points={
         'console_scripts': [
-            'sim_node = furl_ros.nodes.sim_node:main',
-            'reward_node = furl_ros.nodes.reward_node:main',
-            'alignment_node = furl_ros.nodes.alignment_node:main',
-            'learner_node = furl_ros.nodes.learner_node:main',
+            'sim_node = furl_ros.nodes.entry:sim_node',
+            'reward_node = furl_ros.nodes.entry:reward_node',
+            'alignment_node = furl_ros.nodes.entry:alignment_node',
+            'learner_node = furl_ros.nodes.entry:learner_node',
             'local_train = furl_ros.local:main',
         ],
     },

@@ -59,8 +59,8 @@ class StampJoin(Generic[S]):
 
     @property
     def in_flight(self) -> int:
-        """Observations whose frame's score has not come yet."""
-        return len(self._waiting)
+        """Steps whose frame's score has not come yet."""
+        return sum(observation.step > 0 for observation in self._waiting)
 
     def restart(self, stamp: int) -> None:
         """Forget everything before ``stamp``: an episode starts there that we asked for."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learner's side of one robot: asks for episodes, answers observations, joins frames."""
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,7 @@ class Source:
         embedding_width: E of the frame scores; to be set before the first ``reset``.
         info: what the robot senses and accepts, once it has said so.
         todo: the observation that waits for an action.
+        ready: complete steps that have not been taken.
         restarted: the robot's process began anew; its episode cannot go on.
     """
 
@@ -58,6 +60,7 @@ class Source:
         self.info: SourceInfo | None = None
         self.todo: Sensed | None = None
         self.restarted = False
+        self.ready: deque[Joined[Score]] = deque()
         self._answered = False
         self._resetting = False
         self._held: list[Observation] = []
@@ -86,13 +89,14 @@ class Source:
 
     @property
     def in_flight(self) -> int:
-        """Steps that were begun and have not come back whole: actions under way, frames unscored."""
-        return self.join.in_flight + self._answered
+        """Steps that were begun and are not whole yet: actions under way, frames unscored."""
+        return self.join.in_flight + len(self.ready) + self._answered
 
     def reset(self, seed: int) -> None:
         """Ask for a new episode; its first observation becomes ``todo``."""
         self._resetting, self._answered, self.todo = True, False, None
         self.restarted = False
+        self.ready.clear()
         future = self._resets.call_async(Reset.Request(seed=seed, use_seed=True))
         future.add_done_callback(lambda done: self._inbox.put(self._on_reset, done))
 
@@ -101,9 +105,15 @@ class Source:
         self._actions.publish(to_action(self.todo.stamp, action, agent))
         self.todo, self._answered = None, True
 
-    def pop(self) -> list[Joined[Score]]:
-        """Steps that are complete by now, in order."""
-        return self.join.pop()
+    def take(self) -> Joined[Score] | None:
+        """The next complete step, in order, if there is one.
+
+        The step that leads to an observation is held back until that observation is answered:
+        so the order of acting and learning never depends on when a score arrives.
+        """
+        self.ready.extend(self.join.pop())
+        held = self.ready and self.todo is not None and self.ready[0].after is self.todo
+        return self.ready.popleft() if self.ready and not held else None
 
     def _on_info(self, message: SourceInfo) -> None:
         self.restarted = self.info is not None

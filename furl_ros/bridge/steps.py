@@ -40,11 +40,7 @@ def from_observation(
         raise ValueError(f'state has {len(state)} values; accepted: {state_size}')
     if action_size is not None and len(action) != (action_size if message.step else 0):
         raise ValueError(f'action has {len(action)} values; accepted: {action_size}')
-    if not (
-        np.isfinite(state).all()
-        and np.isfinite(action).all()
-        and math.isfinite(message.task_reward)
-    ):
+    if not np.isfinite([*state, *action, message.task_reward]).all():
         raise ValueError('state, action or task_reward has a value that is not finite')
     return Sensed(
         to_ns(message.header.stamp),

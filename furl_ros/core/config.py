@@ -88,3 +88,21 @@ class AlignConfig:
     publish_every: int = setting(
         50, 'Transitions between two published versions of the heads.', low=1, high=10**6
     )
+
+
+@dataclass(frozen=True)
+class VlmConfig:
+    """Which model, where it runs, how many frames it takes at once."""
+
+    vlm: str = setting(
+        'tiny-random',
+        "Model: 'tiny-random' (small, untrained, needs no download) or "
+        "'open_clip:<model>/<weights>', where weights are a pretrained tag of open_clip, "
+        "a local file or 'random'.",
+    )
+    device: str = setting(
+        'auto',
+        "Where the model runs; 'auto' takes CUDA where there is a device.",
+        choices=('auto', 'cpu', 'cuda'),
+    )
+    micro_batch: int = setting(8, 'Most frames encoded at once.', low=1, high=1024)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learner without ROS: relay SAC on one replay (arXiv 2406.00645, algorithm 1)."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -108,6 +108,8 @@ class Trainer:
         self.acted = 0
         self.updates = 0
         self.episodes = 0
+        self.forgiven = 0
+        self.started: Counter[int] = Counter()
         self.vlm_reward_mean = float('nan')
         self.recent = deque[bool](maxlen=WINDOW)
         self.last_evaluation: Evaluation | None = None
@@ -122,12 +124,19 @@ class Trainer:
     def owed(self) -> int:
         """Updates that the transitions received so far call for and that are not made yet."""
         due = max(0, self.steps - self.config.warmup_steps) * self.config.updates_per_step
-        return due - self.updates
+        return due - self.updates - self.forgiven
 
-    def start_episode(self, source: int = 0) -> None:
-        """Begin an episode of a source: draws its relay schedule."""
+    def forgive(self, bound: int) -> None:
+        """Let go of owed updates beyond ``bound``, where the robot does not wait for us."""
+        self.forgiven += max(0, self.owed - bound)
+
+    def start_episode(self, source: int = 0) -> int:
+        """Begin an episode of a source, with its own relay schedule; returns its number."""
         self.relay.start_episode(source)
+        number = self.started[source]
+        self.started[source] += 1
         self._running[source] = {'success': [], 'reward': [], 'score': [], 'agent': []}
+        return number
 
     def act(self, state: np.ndarray, step: int, source: int = 0) -> tuple[np.ndarray, str]:
         """Choose the action of a training step.
@@ -198,10 +207,6 @@ class Trainer:
             any(success),
             bool(success and success[-1]),
         )
-
-    def drop_episodes(self) -> None:
-        """Forget the running episodes, when they cannot be finished (a source restarted)."""
-        self._running.clear()
 
     def set_heads(self, heads: RewardHeads, version: int) -> None:
         """Use these heads for relabelling from now on."""
@@ -280,6 +285,8 @@ class Trainer:
                 'steps': self.steps,
                 'updates': self.updates,
                 'episodes': self.episodes,
+                'forgiven': self.forgiven,
+                'started': list(self.started.items()),
                 'recent': list(self.recent),
                 'relay': self.relay.state(),
                 'agents': {name: agent.counters() for name, agent in self.agents.items()},
@@ -305,7 +312,8 @@ class Trainer:
             agent.restore_counters(meta['agents'][name])
         self.relay.restore(meta['relay'])
         self.steps, self.updates = meta['steps'], meta['updates']
-        self.episodes = meta['episodes']
+        self.episodes, self.forgiven = meta['episodes'], meta['forgiven']
+        self.started = Counter(dict(meta['started']))
         # Actions whose frames had not come back are lost with their episode.
         self.acted = self.steps
         self.recent.extend(meta['recent'])

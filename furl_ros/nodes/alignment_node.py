@@ -4,7 +4,6 @@
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from furl_interfaces.msg import FrameScore, Observation, PromptEmbedding, RewardHeads
 from furl_interfaces.srv import SaveCheckpoint
+from furl_ros.bridge.config import AlignmentNodeConfig
 from furl_ros.bridge.convert import to_heads_msg, to_ns, to_time
 from furl_ros.bridge.join import StampJoin
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
@@ -20,28 +20,10 @@ from furl_ros.bridge.qos import LATCHED, LOCKSTEP
 from furl_ros.bridge.steps import from_observation
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig
-from furl_ros.core.methods import METHODS
 from furl_ros.core.run import find_checkpoint
-from furl_ros.core.settings import setting
 
 FILE = 'alignment.safetensors'
 FAREWELL_S = 5.0  # seconds that a stopping node waits for the learner's last checkpoint
-
-
-@dataclass(frozen=True)
-class AlignmentNodeConfig:
-    """Parameters of the node beside those of the heads."""
-
-    method: str = setting('furl', 'Method of the comparison.', choices=tuple(METHODS))
-    seed: int = setting(0, 'Seed of the heads and of the draws.', low=0, high=2**31 - 1)
-    warmup_steps: int = setting(
-        10_000, 'Transitions before the first head update.', low=0, high=10**9
-    )
-    sources: tuple[str, ...] = setting(
-        ('',), "Namespaces of the robots, relative to the node's; '' for its own."
-    )
-    resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
-    torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
 
 
 class AlignmentNode(FurlNode):
@@ -209,3 +191,7 @@ class AlignmentNode(FurlNode):
 def main() -> None:
     """Entry point of ``ros2 run furl_ros alignment_node``."""
     sys.exit(run(AlignmentNode))
+
+
+if __name__ == '__main__':
+    main()

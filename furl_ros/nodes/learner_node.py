@@ -6,67 +6,46 @@ observations, take in complete steps, make the updates they call for.
 """
 
 import queue
+import shutil
+import sys
 import threading
 import time
-from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
+import yaml
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
 from std_msgs.msg import Float64
 from std_srvs.srv import Trigger
 
 from furl_interfaces.action import Train
 from furl_interfaces.msg import EpisodeResult, PromptEmbedding, RewardHeads, TrainingStatus
 from furl_interfaces.srv import SaveCheckpoint
+from furl_ros.bridge.config import LearnerNodeConfig
+from furl_ros.bridge.convert import from_heads_msg, to_time
 from furl_ros.bridge.inbox import Inbox
-from furl_ros.bridge.node import FurlNode
+from furl_ros.bridge.join import Joined, Sensed
+from furl_ros.bridge.node import ERROR, OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED
-from furl_ros.bridge.source import Source
+from furl_ros.bridge.source import Score, Source, SourceError
+from furl_ros.bridge.steps import spaces_of
 from furl_ros.core.config import TrainConfig
 from furl_ros.core.heads import RewardHeads as Heads
 from furl_ros.core.methods import METHODS
+from furl_ros.core.replay import Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import RunFolder, find_checkpoint
-from furl_ros.core.settings import SettingError, setting
+from furl_ros.core.seeds import episode_seed, evaluation_seeds
+from furl_ros.core.settings import SettingError
 from furl_ros.core.trainer import Trainer
 
 ALIGNMENT_WAIT_S = 10.0  # seconds that a checkpoint waits for the alignment's part
-
-
-@dataclass(frozen=True)
-class LearnerNodeConfig:
-    """Parameters of the node beside those of the training."""
-
-    sources: tuple[str, ...] = setting(
-        ('',), "Namespaces of the robots, relative to the node's; '' for its own."
-    )
-    eval_source: str = setting(
-        '', 'Namespace of the robot that evaluation episodes run on; empty: no evaluation.'
-    )
-    alignment: str = setting('alignment_node', 'Name of the alignment node.')
-    run_folder: str = setting('runs/unnamed', 'Folder that the run is written to.')
-    run_config: str = setting(
-        '{}', 'Settings of the whole graph (YAML), written to config.yaml in the run folder.'
-    )
-    resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
-    autostart: bool = setting(True, 'Train at once, without waiting for the action or ~/start.')
-    exit_when_done: bool = setting(True, 'Exit after the training.')
-    deterministic: bool = setting(
-        False, 'Repeat bit for bit from a seed: one order of events, heads at fixed steps.'
-    )
-    publish_every: int = setting(
-        50, "The alignment's setting of that name; only read when deterministic.", low=1, high=10**6
-    )
-    max_in_flight: int = setting(
-        8, 'Steps of a robot that may wait for their frame scores (lock-step).', low=1, high=60
-    )
-    stall_timeout: float = setting(
-        30.0, 'Seconds of silence after which a new episode is asked for.', low=1, high=1e6
-    )
-    torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
-    log_every: float = setting(10.0, 'Seconds between progress lines.', low=0.1, high=1e6)
+REAL_TIME_BACKLOG = 100  # updates that may be owed when a robot does not wait for us
 
 
 class LearnerNode(FurlNode):
@@ -95,7 +74,8 @@ class LearnerNode(FurlNode):
             self.eval_source = Source(self, self.eval_inbox, 0, self.config.eval_source, False)
         self.trainer: Trainer | None = None
         self.reporter: Reporter | None = None
-        self.run: RunFolder | None = None
+        self.folder: RunFolder | None = None
+        self.goal_done: Future | None = None
         self.prompt: PromptEmbedding | None = None
         self.heads: dict[int, tuple[Heads, int]] = {}
         self.stage = 0
@@ -123,7 +103,7 @@ class LearnerNode(FurlNode):
         self.rate_publisher = self.create_publisher(Float64, 'success_rate', EVENTS)
         self.create_service(Trigger, '~/start', self.on_start)
         self.create_service(Trigger, '~/cancel', self.on_cancel)
-        self.create_service(SaveCheckpoint, '~/save_checkpoint', self.on_save)
+        self.create_service(Trigger, '~/save_checkpoint', self.on_save)
         self.action = ActionServer(
             self,
             Train,
@@ -131,5 +111,450 @@ class LearnerNode(FurlNode):
             execute_callback=self.on_goal,
             goal_callback=lambda _: GoalResponse.REJECT if self.busy else GoalResponse.ACCEPT,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
+            # A goal that is being awaited would block the other callbacks of its group.
+            callback_group=ReentrantCallbackGroup(),
         )
         self.create_timer(1.0, self.publish_status, clock=self.steady_clock)
+
+    # Messages, in the main thread (through the inbox).
+
+    def on_prompt(self, message: PromptEmbedding) -> None:
+        """The fixed side of the reward: tells the width of the embeddings."""
+        self.prompt = message
+        for source in self.sources:
+            source.embedding_width = len(message.text_embedding)
+
+    def on_heads(self, message: RewardHeads) -> None:
+        """A version of the heads: used from the next update on."""
+        try:
+            heads = Heads.from_flat(*from_heads_msg(message))
+            if self.prompt is not None and heads.layer_sizes[0] != len(self.prompt.text_embedding):
+                raise ValueError(
+                    f'heads take {heads.layer_sizes[0]} values; accepted:'
+                    f' {len(self.prompt.text_embedding)}, the width of the embeddings'
+                )
+        except ValueError as error:
+            self.count_bad('bad heads', str(error))
+            return
+        self.stage = message.stage
+        self.heads[message.transitions] = (heads, message.version)
+        if self.trainer is not None:
+            self.use_newest_heads()
+
+    def use_newest_heads(self) -> None:
+        """Give the trainer the heads that have seen most, and forget the others."""
+        if self.heads:
+            newest = max(self.heads)
+            self.trainer.set_heads(*self.heads[newest])
+            self.heads = {newest: self.heads[newest]}
+
+    # Work, in the main thread.
+
+    def work(self, stop: threading.Event) -> int:
+        """Train when asked to, until stopped."""
+        if self.config.autostart:
+            self.order(self.train_config.total_steps)
+        while not stop.is_set():
+            try:
+                target = self.orders.get(timeout=0.2)
+            except queue.Empty:
+                self.inbox.drain()
+                continue
+            error = self.train(target, stop)
+            if error == Train.Result.FAILED:
+                return 1
+            if self.config.exit_when_done:
+                break
+        return 0
+
+    def order(self, target: int) -> None:
+        """Have the main thread train until ``target`` environment steps."""
+        self.busy, self.outcome = True, None
+        self.cancel.clear()
+        self.orders.put(target)
+
+    def train(self, target: int, stop: threading.Event) -> int:
+        """Train until ``target`` steps, a stop or a cancel; always saves. Returns an error_code."""
+        self.target = target
+        code, text = Train.Result.OK, ''
+        try:
+            if self.trainer is None and not self.prepare(stop):
+                code, text = Train.Result.CANCELLED, 'stopped before the start'
+            else:
+                self.loop(target, stop)
+                if self.trainer.steps < target:
+                    code, text = Train.Result.CANCELLED, 'stopped'
+                else:
+                    self.evaluate()
+                self.finish()
+        except SettingError:
+            raise
+        except (SourceError, OSError, RuntimeError) as error:
+            code, text = Train.Result.FAILED, str(error)
+            self.get_logger().error(text)
+        self.state = {
+            Train.Result.OK: TrainingStatus.FINISHED,
+            Train.Result.FAILED: TrainingStatus.FAILED,
+        }.get(code, TrainingStatus.WAITING)
+        self.detail = text or 'done'
+        self.publish_status()
+        result = Train.Result(error_code=code, error_msg=text)
+        if self.trainer is not None:
+            result.total_steps = self.trainer.steps
+            result.success_rate = self.trainer.success_rate
+            result.eval_success_rate = self.eval_success_rate
+            result.run_folder = str(self.folder.path)
+        self.outcome = result
+        self.busy = False
+        return code
+
+    def prepare(self, stop: threading.Event) -> bool:
+        """Wait for the other nodes, then make the trainer; False when stopped meanwhile."""
+        reported, reported_at = '', time.monotonic()
+        while True:
+            self.inbox.drain(0.05)
+            self.eval_inbox.drain()
+            if stop.is_set() or self.cancel.is_set():
+                return False
+            missing = [source.waiting_for for source in self.sources if source.waiting_for]
+            if self.eval_source is not None and self.eval_source.waiting_for:
+                missing.append(self.eval_source.waiting_for)
+            if self.method.vlm and self.prompt is None:
+                missing.append('prompt_embedding')
+            if self.method.heads != 'none' and not self.heads:
+                missing.append('reward_heads')
+            if self.method.vlm and not self.save_client.service_is_ready():
+                missing.append(f'{self.config.alignment}/save_checkpoint')
+            if not missing:
+                break
+            self.detail = f'waiting for {", ".join(missing)}'
+            if self.detail != reported and time.monotonic() > reported_at + 5.0:
+                self.get_logger().info(self.detail)
+                reported, reported_at = self.detail, time.monotonic()
+        config = yaml.safe_load(self.config.run_config) or {}
+        observation_space, action_space = spaces_of(self.sources[0].info)
+        text = None
+        if self.method.vlm:
+            text = np.asarray(self.prompt.text_embedding, np.float32)
+        self.trainer = Trainer(self.train_config, observation_space, action_space, text)
+        self.stages = self.trainer.stages
+        if self.checkpoint is not None:
+            self.trainer.load(self.checkpoint)
+        self.use_newest_heads()
+        self.folder = RunFolder(self.config.run_folder, config)
+        self.reporter = Reporter(self.folder, self.trainer.steps)
+        every = self.train_config
+        self.due_eval = self.next_due(every.eval_every)
+        self.due_checkpoint = self.next_due(every.checkpoint_every)
+        self.get_logger().info(f'run folder: {self.folder.path}')
+        return True
+
+    def next_due(self, every: int) -> float:
+        """The next multiple of ``every`` environment steps; infinity for 0."""
+        return (self.trainer.steps // every + 1) * every if every else float('inf')
+
+    def loop(self, target: int, stop: threading.Event) -> None:
+        """The training loop: one action, one step taken in, one update, as they become possible."""
+        for source in self.sources:
+            self.start_episode(source)
+        while self.trainer.steps < target or self.trainer.owed > 0:
+            if stop.is_set() or self.cancel.is_set():
+                return
+            progress = self.inbox.drain()
+            if progress:
+                self.heard = time.monotonic()
+            for source in self.sources:
+                if source.todo is not None and self.may_act(source, target):
+                    now = source.todo
+                    source.act(*self.trainer.act(now.state, now.step, source.index))
+                    progress = True
+                joined = source.take()
+                if joined is not None:
+                    self.take_in(source, joined)
+                    progress = True
+                if source.restarted:
+                    self.get_logger().warning(f'{source.name or "the source"} has restarted')
+                    self.start_episode(source)
+            if self.trainer.owed > 0:
+                self.await_heads(stop)
+                self.trainer.update()
+            elif not progress:
+                self.idle()
+            if time.monotonic() >= self.due_line:
+                self.report()
+
+    def may_act(self, source: Source, target: int) -> bool:
+        """Whether ``todo`` of a source may be answered now: the back-pressure."""
+        if not source.info.lockstep:
+            return True
+        # Bit for bit: the whole effect of the step before comes first.
+        owed, in_flight = (0, 1) if self.config.deterministic else (1, self.config.max_in_flight)
+        return (
+            self.trainer.steps + sum(other.in_flight for other in self.sources) < target
+            and self.trainer.owed <= owed
+            and source.in_flight <= in_flight
+        )
+
+    def take_in(self, source: Source, joined: Joined[Score]) -> None:
+        """Store one step; at the end of an episode evaluate, save, and start the next one."""
+        before, after, score = joined
+        self.trainer.add(
+            Transition(
+                before.state,
+                self.trainer.scale(after.action),
+                after.state,
+                after.task_reward,
+                after.success,
+                after.terminated,
+                score.embedding,
+                after.stamp,
+                source.index,
+                after.episode,
+                after.step,
+            ),
+            score.reward,
+        )
+        if not source.info.lockstep:
+            self.trainer.forgive(REAL_TIME_BACKLOG)
+        if not after.last:
+            return
+        self.finish_episode(source, after.stamp, after.episode)
+        if self.trainer.steps >= self.due_eval:
+            self.evaluate()
+            self.due_eval = self.next_due(self.train_config.eval_every)
+        if self.trainer.steps >= self.due_checkpoint:
+            self.save()
+            self.due_checkpoint = self.next_due(self.train_config.checkpoint_every)
+        self.start_episode(source)
+
+    def start_episode(self, source: Source) -> None:
+        """Ask a source for its next episode, with the seed that belongs to it."""
+        number = self.trainer.start_episode(source.index)
+        source.reset(episode_seed(self.train_config.seed, source.index, number))
+
+    def finish_episode(self, source: Source, stamp: int, number: int) -> None:
+        """Write and publish the result of an episode."""
+        episode = self.trainer.end_episode(source.index, number)
+        self.reporter.episode(episode, self.trainer.success_rate)
+        message = EpisodeResult(
+            source=source.name,
+            episode=episode.episode,
+            length=episode.length,
+            total_steps=episode.total_steps,
+            task_return=episode.task_return,
+            vlm_return=episode.vlm_return,
+            success_any_step=episode.success_any_step,
+            success_last_step=episode.success_last_step,
+            phase=episode.phase,
+        )
+        message.header.stamp = to_time(stamp)
+        self.result_publisher.publish(message)
+        self.rate_publisher.publish(Float64(data=self.trainer.success_rate))
+
+    def await_heads(self, stop: threading.Event) -> None:
+        """Deterministic: wait for the heads that belong to this number of steps."""
+        if not self.config.deterministic or self.method.heads != 'trained':
+            return
+        needed = self.trainer.steps // self.config.publish_every * self.config.publish_every
+        while max(self.heads, default=-1) < needed and not stop.is_set():
+            with self.stages('wait'):
+                self.inbox.drain(0.1)
+
+    def idle(self) -> None:
+        """Nothing to do: wait for a message; ask again when a robot has gone silent."""
+        with self.stages('wait'):
+            if self.inbox.drain(0.1):
+                self.heard = time.monotonic()
+        if time.monotonic() - self.heard > self.config.stall_timeout:
+            self.counts['stalls'] += 1
+            self.get_logger().warning(
+                f'nothing heard for {self.config.stall_timeout:.0f} s: asking for new episodes'
+            )
+            self.heard = time.monotonic()
+            for source in self.sources:
+                self.start_episode(source)
+
+    def evaluate(self) -> None:
+        """Run evaluation episodes on their own robot; the training stream stands still."""
+        if self.eval_source is None:
+            return
+        self.state = TrainingStatus.EVALUATING
+        config = self.train_config
+        try:
+            with self.stages('evaluate'):
+                evaluation = self.trainer.evaluate(
+                    self.evaluation_reset,
+                    self.evaluation_step,
+                    evaluation_seeds(config.seed, config.eval_episodes),
+                )
+        except SourceError as error:
+            self.count_bad('failed evaluations', str(error))
+            return
+        self.reporter.evaluation(evaluation)
+
+    def evaluation_reset(self, seed: int) -> Sensed:
+        """Start an evaluation episode."""
+        self.eval_source.reset(seed)
+        return self.evaluation_observation()
+
+    def evaluation_step(self, action: np.ndarray) -> Sensed:
+        """Carry out one action of an evaluation episode."""
+        self.eval_source.act(action, 'eval')
+        return self.evaluation_observation()
+
+    def evaluation_observation(self) -> Sensed:
+        """Wait for the next observation of the evaluation robot."""
+        deadline = time.monotonic() + self.config.stall_timeout
+        while time.monotonic() < deadline:
+            if self.eval_source.todo is not None:
+                return self.eval_source.todo
+            joined = self.eval_source.take()
+            if joined is not None and joined.after.last:
+                return joined.after
+            self.eval_inbox.drain(0.1)
+        raise SourceError(f'{self.config.eval_source} does not answer')
+
+    def save(self) -> Path:
+        """Write a checkpoint: learner and alignment in one folder that appears when it is whole."""
+        step, keep = self.trainer.steps, self.train_config.keep_checkpoints
+        with self.stages('save'), self.folder.checkpoint(step, keep) as folder:
+            if self.method.vlm:
+                self.save_alignment(folder)
+            self.trainer.save(folder)
+        path = self.folder.path / 'checkpoints' / f'step_{step:09d}'
+        self.get_logger().info(f'checkpoint: {path}')
+        return path
+
+    def save_alignment(self, folder: Path) -> None:
+        """Have the alignment node write its part, as of this very step.
+
+        Raises:
+            SourceError: it could not, or did not answer in time.
+        """
+        request = SaveCheckpoint.Request(path=str(folder), transitions=self.trainer.steps)
+        deadline = time.monotonic() + ALIGNMENT_WAIT_S
+        reason = 'no answer'
+        while time.monotonic() < deadline:
+            answered = threading.Event()
+            future = self.save_client.call_async(request)
+            future.add_done_callback(lambda _, answered=answered: answered.set())
+            if not answered.wait(deadline - time.monotonic()):
+                break
+            response = future.result()
+            if response.error_code == SaveCheckpoint.Response.OK:
+                return
+            reason = response.error_msg
+            if response.error_code == SaveCheckpoint.Response.FAILED:
+                break
+            time.sleep(0.01)
+        raise SourceError(f'the alignment could not save: {reason}')
+
+    def finish(self) -> None:
+        """Last line, last checkpoint, and the agent as a plain SB3 zip."""
+        self.report()
+        checkpoint = self.save()
+        for zipped in checkpoint.glob('*_agent.zip'):
+            shutil.copy2(zipped, self.folder.path / zipped.name)
+        self.get_logger().info(f'agent: {self.folder.path / "vlm_agent.zip"}')
+
+    def report(self) -> None:
+        """One row of the curves, one line for people."""
+        self.due_line = time.monotonic() + self.config.log_every
+        warming = self.trainer.steps < self.train_config.warmup_steps
+        self.state = TrainingStatus.WARMUP if warming else TrainingStatus.TRAINING
+        self.reporter.progress(self.trainer, self.stage)
+        self.detail = self.reporter.line(self.trainer, self.target, self.stage)
+        self.get_logger().info(self.detail)
+
+    # Services, the action and the status, in the executor's thread.
+
+    def on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """~/start: train to the configured number of steps."""
+        response.success = not self.busy
+        response.message = 'already training' if self.busy else 'started'
+        if not self.busy:
+            self.order(self.train_config.total_steps)
+        return response
+
+    def on_cancel(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """~/cancel: stop the training after its last checkpoint."""
+        response.success = self.busy
+        response.message = 'stopping' if self.busy else 'not training'
+        self.cancel.set()
+        return response
+
+    def on_save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """~/save_checkpoint: have the main thread write a checkpoint as soon as it can."""
+        response.success = self.busy and self.reporter is not None
+        response.message = 'saving' if response.success else 'not training: nothing to save'
+        if response.success:
+            self.inbox.put(self.save)
+        return response
+
+    async def on_goal(self, handle: ServerGoalHandle) -> Train.Result:
+        """Train action: waits for the main thread without blocking the executor."""
+        self.goal = handle
+        self.order(int(handle.request.total_steps) or self.train_config.total_steps)
+        self.goal_done = Future(executor=self.executor)
+        result = await self.goal_done
+        self.goal = None
+        if handle.is_cancel_requested:
+            handle.canceled()
+        elif result.error_code == Train.Result.OK:
+            handle.succeed()
+        else:
+            handle.abort()
+        return result
+
+    def status(self) -> TrainingStatus:
+        """Where the run stands."""
+        message = TrainingStatus(
+            state=self.state, detail=self.detail, target_steps=self.target, stage=self.stage
+        )
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.success_rate = message.eval_success_rate = float('nan')
+        if self.trainer is not None and self.reporter is not None:
+            for name, value in self.trainer.report().items():
+                setattr(message, name, value)
+            message.steps_per_second = self.reporter.rate
+            message.run_folder = str(self.folder.path)
+            message.eval_success_rate = self.eval_success_rate
+        return message
+
+    @property
+    def eval_success_rate(self) -> float:
+        """Success rate (any step) of the last evaluation; NaN before the first."""
+        last = self.trainer.last_evaluation
+        return last.success_any_step if last else float('nan')
+
+    def publish_status(self) -> None:
+        """Publish the status, and feed and end a running Train goal."""
+        status = self.status()
+        self.status_publisher.publish(status)
+        if self.goal is None or threading.current_thread() is threading.main_thread():
+            return
+        if self.goal.is_cancel_requested:
+            self.cancel.set()
+        if self.outcome is not None:
+            self.goal_done.set_result(self.outcome)
+        else:
+            self.goal.publish_feedback(Train.Feedback(status=status))
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        for source in self.sources:
+            self.counts.update(source.join.counts)
+            source.join.counts.clear()
+        level = ERROR if self.state == TrainingStatus.FAILED else WARN if self.counts else OK
+        values = {'in_flight': sum(source.in_flight for source in self.sources)}
+        if self.trainer is not None:
+            values |= self.trainer.report() | {'owed_updates': self.trainer.owed}
+        return level, self.detail, values
+
+
+def main() -> None:
+    """Entry point of ``ros2 run furl_ros learner_node``."""
+    sys.exit(run(LearnerNode))
+
+
+if __name__ == '__main__':
+    main()

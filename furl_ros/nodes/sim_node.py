@@ -7,7 +7,6 @@ on at ``control_rate`` with the newest action.
 
 import sys
 import time
-from dataclasses import dataclass
 
 import numpy as np
 from geometry_msgs.msg import Point
@@ -15,42 +14,20 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from visualization_msgs.msg import Marker
 
-import sim
 from furl_interfaces.msg import Action, Observation, SourceInfo
 from furl_interfaces.srv import Reset
+from furl_ros.bridge.config import SimNodeConfig
 from furl_ros.bridge.convert import to_float_field, to_image_msg, to_ns, to_time
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP, SENSOR
 from furl_ros.bridge.steps import to_camera_info, to_observation
-from furl_ros.core.settings import setting
+from sim.config import SimConfig
+from sim.envs import Step, make
+from sim.oracle import goal_image
 
 CAMERA_FRAME, WORLD_FRAME = 'camera_optical_frame', 'world'
-
-
-@dataclass(frozen=True)
-class SimNodeConfig:
-    """Parameters of the node beside those of the simulation."""
-
-    real_time: bool = setting(False, 'Go on at control_rate instead of waiting for actions.')
-    control_rate: float = setting(
-        20.0, 'Control steps per second in real time, Hz.', low=0.1, high=1_000
-    )
-    action_timeout: float = setting(
-        0.5, 'Real time: an action older than this, seconds, gives way to zeros.', low=0, high=60
-    )
-    start_time: float = setting(
-        -1.0,
-        'Lock-step: simulated time of the first frame, seconds; negative: the wall time, so that'
-        ' stamps also grow over restarts.',
-        low=-1,
-        high=1e9,
-    )
-    publish_clock: bool = setting(True, 'Lock-step: publish simulated time on /clock.')
-    publish_goal_image: bool = setting(
-        False, "Publish the goal image: a scripted policy's first success in this very set-up."
-    )
 
 
 class SimNode(FurlNode):
@@ -58,9 +35,9 @@ class SimNode(FurlNode):
 
     def __init__(self) -> None:
         super().__init__('sim_node')
-        self.sim_config = declare(self, sim.SimConfig)
+        self.sim_config = declare(self, SimConfig)
         self.config = declare(self, SimNodeConfig)
-        self.env = sim.make(self.sim_config)
+        self.env = make(self.sim_config)
         self.period_ns = round(self.env.control_period * 1e9)
         start = self.config.start_time
         self.next_stamp = time.time_ns() if start < 0 else max(1, round(start * 1e9))
@@ -111,12 +88,13 @@ class SimNode(FurlNode):
 
     def publish_goal_image(self) -> None:
         """Publish (latched) the goal image, where the task has a scripted policy."""
-        frame = sim.goal_image(self.sim_config)
+        frame = goal_image(self.sim_config)
         if frame is None:
+            # An empty picture tells those who wait for it that there is none.
+            frame = np.zeros((0, 0, 3), np.uint8)
             self.get_logger().warning(
-                f'no goal image: {self.sim_config.task} has no scripted policy'
+                f'no goal image: no scripted policy solves {self.sim_config.task} here'
             )
-            return
         self.goal_publisher.publish(to_image_msg(frame, self.next_stamp, CAMERA_FRAME))
 
     def on_reset(self, request: Reset.Request, response: Reset.Response) -> Reset.Response:
@@ -174,7 +152,7 @@ class SimNode(FurlNode):
         with self.stages('publish'):
             self.publish(step, is_reset=False)
 
-    def publish(self, step: 'sim.Step', is_reset: bool) -> None:
+    def publish(self, step: Step, is_reset: bool) -> None:
         """Publish one step under a fresh stamp, the frame first: it has the longest way."""
         if self.config.real_time:
             self.next_stamp = max(self.next_stamp, time.time_ns())
@@ -233,3 +211,7 @@ class SimNode(FurlNode):
 def main() -> None:
     """Entry point of ``ros2 run furl_ros sim_node``."""
     sys.exit(run(SimNode))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,30 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the rest of furl_ros knows about a vision-language model."""
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-
-from furl_ros.core.settings import setting
-
-
-@dataclass(frozen=True)
-class VlmConfig:
-    """Which model, where it runs, how many frames it takes at once."""
-
-    vlm: str = setting(
-        'tiny-random',
-        "Model: 'tiny-random' (small, untrained, needs no download) or "
-        "'open_clip:<model>/<weights>', where weights are a pretrained tag of open_clip, "
-        "a local file or 'random'.",
-    )
-    device: str = setting(
-        'auto',
-        "Where the model runs; 'auto' takes CUDA where there is a device.",
-        choices=('auto', 'cpu', 'cuda'),
-    )
-    micro_batch: int = setting(8, 'Most frames encoded at once.', low=1, high=1024)
 
 
 class Vlm(Protocol):
@@ -45,11 +24,11 @@ class Vlm(Protocol):
         batches may differ in the last ones.
 
         Raises:
-            ValueError: the array has another shape or dtype.
+            ValueError: the array has another shape or dtype, or the frames are strips of pixels.
         """
 
     def encode_text(self, text: str) -> np.ndarray:
-        """Encode a prompt to float32 [E]. The array is kept for the next call: it is read-only."""
+        """Encode a prompt to float32 [E]; each prompt is computed once."""
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -3,8 +3,9 @@
 
 import torch
 
+from furl_ros.core.config import VlmConfig
 from furl_ros.core.settings import SettingError, check
-from furl_ros.core.vlm.interface import Vlm, VlmConfig
+from furl_ros.core.vlm.interface import Vlm
 
 TINY_RANDOM = 'tiny-random'
 OPEN_CLIP = 'open_clip:'

@@ -20,7 +20,7 @@ from furl_ros.core.vlm import torchvision_operators
 from furl_ros.core.vlm.preprocess import Preprocess
 
 torchvision_operators.declare_if_missing()
-import open_clip  # noqa: E402  (imports torchvision)
+import open_clip  # noqa: E402 (imports torchvision)
 from open_clip.pretrained import (  # noqa: E402
     download_pretrained,
     get_pretrained_cfg,
@@ -32,6 +32,8 @@ RANDOM = 'random'
 RANDOM_SEED = 0
 # Prompts whose embedding is kept; a service may ask for any number of them.
 KEPT_PROMPTS = 64
+# A strip of pixels would become huge when its short side is resized to that of the model.
+LONGEST_SIDE = 100
 # What open_clip looks for in a repository of the hub, best first.
 HUB_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
 # Seconds to wait for a first answer of the hub.
@@ -80,6 +82,12 @@ class OpenClipVlm:
             raise ValueError(
                 f'frames are {frames.dtype} {list(frames.shape)}; accepted: uint8 [B, H, W, 3]'
             )
+        short, long = sorted(frames.shape[1:3])
+        if short < 1 or long > LONGEST_SIDE * short:
+            raise ValueError(
+                f'frames are {frames.shape[2]}x{frames.shape[1]}; accepted: at least 1x1, one side'
+                f' at most {LONGEST_SIDE} times the other'
+            )
         embeddings = np.empty((len(frames), self.embedding_dim), np.float32)
         with torch.inference_mode():
             for start in range(0, len(frames), self._micro_batch):
@@ -96,11 +104,10 @@ class OpenClipVlm:
             with torch.inference_mode():
                 tokens = self._tokenizer([text]).to(self._device)
                 embedding = self._model.encode_text(tokens)[0].float().cpu().numpy()
-            embedding.flags.writeable = False
             if len(self._texts) >= KEPT_PROMPTS:
                 self._texts.pop(next(iter(self._texts)))
             self._texts[text] = embedding
-        return self._texts[text]
+        return self._texts[text].copy()
 
 
 def load_open_clip(

@@ -14,9 +14,9 @@ from rclpy.action import (
 )
 
 from .errors import CommandError
-from .graph import absolute, graph, only_type, print_names
+from .graph import absolute, graph, only_type, print_names, split_name
 from .messages import from_yaml, load_type, to_yaml
-from .verbs import add_verbs
+from .verbs import LIST_S, add_verbs
 
 _STATUS = {
     GoalStatus.STATUS_SUCCEEDED: 'SUCCEEDED',
@@ -28,10 +28,12 @@ _STATUS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verbs."""
     verbs = add_verbs(parser)
-    listing = verbs.add_on_graph('list', list_actions, 'list the actions')
+    listing = verbs.add_on_graph('list', list_actions, 'list the actions', spin_time=LIST_S)
     listing.add_argument('-t', '--show-types', action='store_true', help='print their types')
 
-    info = verbs.add_on_graph('info', show_action, 'print who offers and uses an action')
+    info = verbs.add_on_graph(
+        'info', show_action, 'print who offers and uses an action', spin_time=LIST_S
+    )
     info.add_argument('action_name')
     info.add_argument('-t', '--show-types', action='store_true', help='print the type')
 
@@ -46,7 +48,7 @@ def list_actions(args: argparse.Namespace) -> None:
     """Print the actions."""
     with graph(args.spin_time) as seen:
         seen.discover()
-        print_names(get_action_names_and_types(seen.node), with_types=args.show_types)
+        print_names(seen.collect(get_action_names_and_types), with_types=args.show_types)
 
 
 def show_action(args: argparse.Namespace) -> None:
@@ -54,7 +56,7 @@ def show_action(args: argparse.Namespace) -> None:
     with graph(args.spin_time) as seen:
         action = absolute(args.action_name)
         seen.discover()
-        kind = only_type('action', action, get_action_names_and_types(seen.node))
+        kind = only_type('action', action, seen.collect(get_action_names_and_types))
         print(f'Action: {action}' + (f' [{kind}]' if args.show_types else ''))
         for title, look_up in (
             ('Action clients', get_action_client_names_and_types_by_node),
@@ -62,8 +64,10 @@ def show_action(args: argparse.Namespace) -> None:
         ):
             names = []
             for full_name in seen.node_names(include_hidden=True):
-                namespace, _, name = full_name.rpartition('/')
-                if action in dict(look_up(seen.node, name, namespace or '/')):
+                name, namespace = split_name(full_name)
+                if action in seen.collect(
+                    lambda observer, ask=look_up, n=name, ns=namespace: ask(observer, n, ns)
+                ):
                     names.append(full_name)
             print(f'{title}: {len(names)}')
             for name in names:

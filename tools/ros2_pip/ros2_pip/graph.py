@@ -6,35 +6,45 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias
 
 import rclpy
+from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rclpy.topic_or_service_is_hidden import topic_or_service_is_hidden
 
 from .errors import CommandError
 
+Names: TypeAlias = list[tuple[str, list[str]]]
+
 # How often conditions of the graph, which raise no events here, are looked at.
 _POLL_S = 0.05
 
+# A DDS participant that has just come misses others, each with a chance of 10 to 40 %, until they
+# repeat themselves after up to 3 s. There is no daemon here that has looked all the time, so
+# several participants look together: what all miss at once is rare.
+_OBSERVERS = 3
+
 
 class Graph:
-    """A running node of our own and what it sees.
+    """Our own node, and what runs besides it.
 
     Args:
-        node: the node.
+        observers: nodes of separate participants, for looking; the first also communicates.
         spin_time: seconds that looking for what is running may take.
     """
 
-    def __init__(self, node: Node, spin_time: float) -> None:
-        self.node = node
+    def __init__(self, observers: list[Node], spin_time: float) -> None:
+        self.node = observers[0]
+        self._observers = observers
         self._deadline = time.monotonic() + spin_time
-        self._executor = SingleThreadedExecutor(context=node.context)
-        self._executor.add_node(node)
+        self._executor = SingleThreadedExecutor(context=self.node.context)
+        self._executor.add_node(self.node)
 
     def discover(self) -> None:
         """Wait until everything that runs should have been seen."""
@@ -73,14 +83,45 @@ class Graph:
             raise CommandError(f'no answer within {timeout:g} s')
         return future.result()
 
+    def collect(self, look_up: Callable[[Node], Names]) -> dict[str, list[str]]:
+        """Return names with their types, sorted, that any observer sees.
+
+        Args:
+            look_up: called with each observer; one that does not know the node in question yet
+                may raise NodeNameNonExistentError.
+        """
+        found: dict[str, set[str]] = {}
+        for observer in self._observers:
+            with suppress(NodeNameNonExistentError):
+                for name, types in look_up(observer):
+                    found.setdefault(name, set()).update(types)
+        return {name: sorted(types) for name, types in sorted(found.items())}
+
+    def topics(self) -> dict[str, list[str]]:
+        """Return the topics seen so far with their types."""
+        return self.collect(Node.get_topic_names_and_types)
+
+    def services(self) -> dict[str, list[str]]:
+        """Return the services seen so far with their types."""
+        return self.collect(Node.get_service_names_and_types)
+
+    def publishers(self, topic: str) -> list[TopicEndpointInfo]:
+        """Return who publishes to a topic, as far as seen."""
+        return max((o.get_publishers_info_by_topic(topic) for o in self._observers), key=len)
+
+    def subscriptions(self, topic: str) -> list[TopicEndpointInfo]:
+        """Return who subscribes to a topic, as far as seen."""
+        return max((o.get_subscriptions_info_by_topic(topic) for o in self._observers), key=len)
+
     def node_names(self, *, include_hidden: bool = False) -> list[str]:
         """Return the full names of the nodes seen so far, sorted, without our own."""
-        return sorted(
-            f'{namespace.rstrip("/")}/{name}'
-            for name, namespace in self.node.get_node_names_and_namespaces()
-            if (name, namespace) != (self.node.get_name(), self.node.get_namespace())
-            and (include_hidden or not name.startswith('_'))
-        )
+        ours = {observer.get_fully_qualified_name() for observer in self._observers}
+        names: set[str] = set()
+        for observer in self._observers:
+            for name, namespace in observer.get_node_names_and_namespaces():
+                if include_hidden or not name.startswith('_'):
+                    names.add(f'{namespace.rstrip("/")}/{name}')
+        return sorted(names - ours)
 
     def find_node(self, name: str) -> str:
         """Return a node's full name.
@@ -104,36 +145,52 @@ def is_hidden(name: str) -> bool:
     return topic_or_service_is_hidden(name)
 
 
-@contextmanager
-def graph(spin_time: float) -> Iterator[Graph]:
-    """Make a hidden node for the time of a command; Ctrl-C raises KeyboardInterrupt meanwhile."""
-    # rclpy's own handler would end the context, with which actions could not be cancelled.
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    node = rclpy.create_node(
-        f'_ros2cli_{os.getpid()}', start_parameter_services=False, enable_rosout=False
-    )
-    try:
-        yield Graph(node, spin_time)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def print_names(names_and_types: list[tuple[str, list[str]]], *, with_types: bool) -> None:
-    """Print names, sorted, each with its types in brackets where asked for."""
-    for name, types in sorted(names_and_types):
-        print(f'{name} [{", ".join(types)}]' if with_types else name)
-
-
-def only_type(kind: str, name: str, names_and_types: list[tuple[str, list[str]]]) -> str:
+def only_type(kind: str, name: str, names_and_types: dict[str, list[str]]) -> str:
     """Return the one type that a topic, service or action has.
 
     Raises:
         CommandError: there is none of this name, or it has several types.
     """
-    types = dict(names_and_types).get(name, [])
+    types = names_and_types.get(name, [])
     if not types:
         raise CommandError(f"Unknown {kind} '{name}'")
     if len(types) > 1:
         raise CommandError(f"{kind} '{name}' has several types: {', '.join(types)}")
     return types[0]
+
+
+def print_names(names_and_types: dict[str, list[str]], *, with_types: bool) -> None:
+    """Print names, each with its types in brackets where asked for."""
+    for name, types in names_and_types.items():
+        print(f'{name} [{", ".join(types)}]' if with_types else name)
+
+
+def split_name(full_name: str) -> tuple[str, str]:
+    """Return a node's name and namespace."""
+    namespace, _, name = full_name.rpartition('/')
+    return name, namespace or '/'
+
+
+@contextmanager
+def graph(spin_time: float) -> Iterator[Graph]:
+    """Make hidden nodes for the time of a command; Ctrl-C raises KeyboardInterrupt meanwhile."""
+    observers = []
+    try:
+        for number in range(_OBSERVERS):
+            context = Context()
+            # Without rclpy's signal handler, which would end the context: actions could not be
+            # cancelled then.
+            rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+            observers.append(
+                rclpy.create_node(
+                    f'_ros2cli_{os.getpid()}_{number}',
+                    context=context,
+                    start_parameter_services=False,
+                    enable_rosout=False,
+                )
+            )
+        yield Graph(observers, spin_time)
+    finally:
+        for observer in observers:
+            observer.destroy_node()
+            observer.context.try_shutdown()

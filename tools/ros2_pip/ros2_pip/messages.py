@@ -28,7 +28,7 @@ def load_type(kind: str, name: str) -> Any:
     Raises:
         CommandError: there is no such type.
     """
-    package, *middle, type_name = name.split('/')
+    package, *middle, type_name = name.split('/') if '/' in name else ('', name)
     if middle not in ([], [kind]) or not package:
         raise CommandError(f"'{name}' is not a type; expected 'package/{kind}/Type'")
     try:

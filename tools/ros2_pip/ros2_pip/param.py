@@ -14,7 +14,7 @@ from rclpy.parameter_client import AsyncParameterClient
 from .errors import CommandError
 from .graph import Graph, absolute, graph
 from .messages import to_plain
-from .verbs import add_verbs
+from .verbs import LIST_S, add_verbs
 
 # A node that is there answers at once; one that hangs should not make us hang.
 _ANSWER_S = 5.0
@@ -23,7 +23,7 @@ _ANSWER_S = 5.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verbs."""
     verbs = add_verbs(parser)
-    listing = verbs.add_on_graph('list', list_parameters, 'list the parameters')
+    listing = verbs.add_on_graph('list', list_parameters, 'list the parameters', spin_time=LIST_S)
     listing.add_argument('node_name', nargs='?', help='default: all nodes')
 
     get = verbs.add_on_graph('get', get_parameter, 'print the value of a parameter')

@@ -7,13 +7,13 @@ import argparse
 
 from .graph import absolute, graph, is_hidden, only_type, print_names
 from .messages import from_yaml, load_type
-from .verbs import add_verbs
+from .verbs import LIST_S, add_verbs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verbs."""
     verbs = add_verbs(parser)
-    listing = verbs.add_on_graph('list', list_services, 'list the services')
+    listing = verbs.add_on_graph('list', list_services, 'list the services', spin_time=LIST_S)
     listing.add_argument('-t', '--show-types', action='store_true', help='print their types')
     listing.add_argument('--include-hidden-services', action='store_true', help='internal ones too')
 
@@ -30,9 +30,11 @@ def list_services(args: argparse.Namespace) -> None:
     """Print the services."""
     with graph(args.spin_time) as seen:
         seen.discover()
-        services = seen.node.get_service_names_and_types()
-        if not args.include_hidden_services:
-            services = [service for service in services if not is_hidden(service[0])]
+        services = {
+            name: types
+            for name, types in seen.services().items()
+            if args.include_hidden_services or not is_hidden(name)
+        }
         print_names(services, with_types=args.show_types)
 
 
@@ -40,8 +42,8 @@ def show_type(args: argparse.Namespace) -> None:
     """Print a service's type."""
     with graph(args.spin_time) as seen:
         name = absolute(args.service_name)
-        seen.discovered(lambda: name in dict(seen.node.get_service_names_and_types()))
-        print(only_type('service', name, seen.node.get_service_names_and_types()))
+        seen.discovered(lambda: name in seen.services())
+        print(only_type('service', name, seen.services()))
 
 
 def call_service(args: argparse.Namespace) -> None:

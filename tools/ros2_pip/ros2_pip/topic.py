@@ -14,7 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from .errors import CommandError
 from .graph import Graph, absolute, graph, is_hidden, only_type, print_names
 from .messages import from_yaml, load_type, to_yaml
-from .verbs import add_verbs
+from .verbs import LIST_S, add_verbs
 
 _RELIABILITY = {
     'reliable': ReliabilityPolicy.RELIABLE,
@@ -29,12 +29,14 @@ _DURABILITY = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verbs."""
     verbs = add_verbs(parser)
-    listing = verbs.add_on_graph('list', list_topics, 'list the topics')
+    listing = verbs.add_on_graph('list', list_topics, 'list the topics', spin_time=LIST_S)
     listing.add_argument('-t', '--show-types', action='store_true', help='print their types')
     listing.add_argument('-c', '--count-topics', action='store_true', help='print their number')
     listing.add_argument('--include-hidden-topics', action='store_true', help='internal ones too')
 
-    info = verbs.add_on_graph('info', show_topic, 'print who publishes and subscribes')
+    info = verbs.add_on_graph(
+        'info', show_topic, 'print who publishes and subscribes', spin_time=LIST_S
+    )
     info.add_argument('topic_name')
     info.add_argument('-v', '--verbose', action='store_true', help='print nodes and QoS')
 
@@ -91,11 +93,11 @@ def list_topics(args: argparse.Namespace) -> None:
     """Print the topics."""
     with graph(args.spin_time) as seen:
         seen.discover()
-        topics = [
-            topic
-            for topic in seen.node.get_topic_names_and_types()
-            if args.include_hidden_topics or not is_hidden(topic[0])
-        ]
+        topics = {
+            name: types
+            for name, types in seen.topics().items()
+            if args.include_hidden_topics or not is_hidden(name)
+        }
     if args.count_topics:
         print(len(topics))
     else:
@@ -107,13 +109,13 @@ def show_topic(args: argparse.Namespace) -> None:
     with graph(args.spin_time) as seen:
         name = absolute(args.topic_name)
         seen.discover()
-        types = dict(seen.node.get_topic_names_and_types()).get(name)
+        types = seen.topics().get(name)
         if types is None:
             raise CommandError(f"Unknown topic '{name}'")
         print(f'Type: {", ".join(types)}')
         for title, ends in (
-            ('Publisher count', seen.node.get_publishers_info_by_topic(name)),
-            ('Subscription count', seen.node.get_subscriptions_info_by_topic(name)),
+            ('Publisher count', seen.publishers(name)),
+            ('Subscription count', seen.subscriptions(name)),
         ):
             print(f'{title}: {len(ends)}')
             if args.verbose:
@@ -122,14 +124,14 @@ def show_topic(args: argparse.Namespace) -> None:
 
 def _find_type(seen: Graph, topic: str) -> str:
     """Return the type of a topic that is published or subscribed to by others."""
-    seen.discovered(lambda: topic in dict(seen.node.get_topic_names_and_types()))
-    return only_type('topic', topic, seen.node.get_topic_names_and_types())
+    seen.discovered(lambda: topic in seen.topics())
+    return only_type('topic', topic, seen.topics())
 
 
 def _choose_qos(seen: Graph, topic: str, args: argparse.Namespace) -> QoSProfile:
     """Return the QoS that the user wants, else the strictest that all publishers meet."""
-    offers = seen.discovered(lambda: seen.node.get_publishers_info_by_topic(topic))
-    offers = [offer.qos_profile for offer in offers]
+    publishers = seen.discovered(lambda: seen.publishers(topic))
+    offers = [publisher.qos_profile for publisher in publishers]
     reliable = all(offer.reliability == ReliabilityPolicy.RELIABLE for offer in offers)
     latched = all(offer.durability == DurabilityPolicy.TRANSIENT_LOCAL for offer in offers)
     return QoSProfile(

@@ -6,6 +6,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+# Seconds to look around before everything that runs is taken to be known.
+LIST_S = 1.0
+
 Verb = Callable[[argparse.Namespace], 'int | None']
 
 
@@ -21,13 +24,21 @@ class Verbs:
         parser.set_defaults(main=main)
         return parser
 
-    def add_on_graph(self, name: str, main: Verb, text: str) -> argparse.ArgumentParser:
-        """Add a verb that looks at the running graph."""
+    def add_on_graph(
+        self, name: str, main: Verb, text: str, *, spin_time: float = 5.0
+    ) -> argparse.ArgumentParser:
+        """Add a verb that looks at the running graph.
+
+        Args:
+            name, main, text: as for `add`.
+            spin_time: default of the time for looking, seconds. One that lists everything uses it
+                up; one that waits for something by name goes on when that is seen.
+        """
         parser = self.add(name, main, text)
         parser.add_argument(
             '--spin-time',
             type=float,
-            default=1.0,
+            default=spin_time,
             metavar='S',
             help='seconds to look for what is running (default %(default)s)',
         )

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of the nodes beside those of the cores (light to import: launch files do)."""
+
+from dataclasses import dataclass
+
+from furl_ros.core.methods import METHODS
+from furl_ros.core.settings import setting
+
+
+@dataclass(frozen=True)
+class SimNodeConfig:
+    """Parameters of the node beside those of the simulation."""
+
+    real_time: bool = setting(False, 'Go on at control_rate instead of waiting for actions.')
+    control_rate: float = setting(
+        20.0, 'Control steps per second in real time, Hz.', low=0.1, high=1_000
+    )
+    action_timeout: float = setting(
+        0.5, 'Real time: an action older than this, seconds, gives way to zeros.', low=0, high=60
+    )
+    start_time: float = setting(
+        -1.0,
+        'Lock-step: simulated time of the first frame, seconds; negative: the wall time, so that'
+        ' stamps also grow over restarts.',
+        low=-1,
+        high=1e9,
+    )
+    publish_clock: bool = setting(True, 'Lock-step: publish simulated time on /clock.')
+    publish_goal_image: bool = setting(
+        False, "Publish the goal image: a scripted policy's first success in this very set-up."
+    )
+
+
+@dataclass(frozen=True)
+class AlignmentNodeConfig:
+    """Parameters of the node beside those of the heads."""
+
+    method: str = setting('furl', 'Method of the comparison.', choices=tuple(METHODS))
+    seed: int = setting(0, 'Seed of the heads and of the draws.', low=0, high=2**31 - 1)
+    warmup_steps: int = setting(
+        10_000, 'Transitions before the first head update.', low=0, high=10**9
+    )
+    sources: tuple[str, ...] = setting(
+        ('',), "Namespaces of the robots, relative to the node's; '' for its own."
+    )
+    resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
+    torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
+
+
+@dataclass(frozen=True)
+class LearnerNodeConfig:
+    """Parameters of the node beside those of the training."""
+
+    sources: tuple[str, ...] = setting(
+        ('',), "Namespaces of the robots, relative to the node's; '' for its own."
+    )
+    eval_source: str = setting(
+        '', 'Namespace of the robot that evaluation episodes run on; empty: no evaluation.'
+    )
+    alignment: str = setting('alignment_node', 'Name of the alignment node.')
+    run_folder: str = setting('runs/unnamed', 'Folder that the run is written to.')
+    run_config: str = setting(
+        '{}', 'Settings of the whole graph (YAML), written to config.yaml in the run folder.'
+    )
+    resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
+    autostart: bool = setting(True, 'Train at once, without waiting for the action or ~/start.')
+    exit_when_done: bool = setting(True, 'Exit after the training.')
+    deterministic: bool = setting(
+        False, 'Repeat bit for bit from a seed: one order of events, heads at fixed steps.'
+    )
+    publish_every: int = setting(
+        50, "The alignment's setting of that name; only read when deterministic.", low=1, high=10**6
+    )
+    max_in_flight: int = setting(
+        8, 'Steps of a robot that may wait for their frame scores (lock-step).', low=1, high=60
+    )
+    stall_timeout: float = setting(
+        30.0, 'Seconds of silence after which a new episode is asked for.', low=1, high=1e6
+    )
+    torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
+    log_every: float = setting(10.0, 'Seconds between progress lines.', low=0.1, high=1e6)
+
+
+@dataclass(frozen=True)
+class RewardNodeConfig:
+    """Parameters of the node beside those of the model."""
+
+    prompt: str = setting('', 'The task in words.')
+    sources: tuple[str, ...] = setting(
+        ('',), "Namespaces of the robots, relative to the node's; '' for its own."
+    )
+    image_qos: str = setting(
+        'lockstep',
+        "'lockstep': reliable, every frame is scored; 'sensor': best effort, for a free-running"
+        ' camera, whose older frames are dropped when the model cannot keep up.',
+        choices=('lockstep', 'sensor'),
+    )
+    compressed: bool = setting(
+        False, 'Read camera/image_raw/compressed (JPEG, PNG) instead of camera/image_raw.'
+    )
+    expect_goal_image: bool = setting(
+        False, 'Publish the prompt embedding only once the goal image of the first source is there.'
+    )
+    deterministic: bool = setting(
+        False, 'Encode one frame at a time: an embedding never depends on what arrived beside it.'
+    )
+    torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a launch file decides: the settings of the whole graph, checked before anything starts."""
+
+import contextlib
+import dataclasses
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from furl_ros.bridge.config import (
+    AlignmentNodeConfig,
+    LearnerNodeConfig,
+    RewardNodeConfig,
+    SimNodeConfig,
+)
+from furl_ros.core.config import AlignConfig, TrainConfig, VlmConfig
+from furl_ros.core.methods import METHODS
+from furl_ros.core.run import check_fit, find_checkpoint, load_config, run_of
+from furl_ros.core.settings import SettingError, from_mapping
+from sim.config import SimConfig
+from sim.tasks import prompt_for
+
+KINDS = (
+    SimConfig,
+    SimNodeConfig,
+    VlmConfig,
+    RewardNodeConfig,
+    TrainConfig,
+    AlignConfig,
+    AlignmentNodeConfig,
+    LearnerNodeConfig,
+)
+# Settings of the graph that belong to no single node.
+GRAPH = {'num_sims': 1, 'image_size': 112, 'prompt': ''}
+MAX_SIMS = 64
+
+
+def defaults() -> dict[str, Any]:
+    """Every setting of the graph with its default."""
+    values: dict[str, Any] = {}
+    for kind in KINDS:
+        values |= {field.name: field.default for field in dataclasses.fields(kind)}
+    return values | GRAPH
+
+
+def read_params_file(path: str | Path) -> dict[str, Any]:
+    """Settings under ``/**: ros__parameters:`` of a ROS parameter file.
+
+    Raises:
+        SettingError: the file is missing or of another form.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+        values = content['/**']['ros__parameters']
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise SettingError(
+            f"params_file is '{path}'; accepted: a YAML file with '/**: ros__parameters:'"
+            f' ({type(error).__name__}: {error})'
+        ) from None
+    return dict(values or {})
+
+
+def parse(name: str, text: str) -> Any:
+    """Read a launch argument as the type of the setting with that name.
+
+    Raises:
+        SettingError: there is no such setting, or the text is not of its type.
+    """
+    known = defaults()
+    if name not in known:
+        raise SettingError(f'there is no argument {name!r}; accepted: {", ".join(sorted(known))}')
+    kind = type(known[name])
+    if kind is str:
+        return text
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    if kind is float and type(value) is str:
+        # YAML 1.1 reads 1e-4 as a word.
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise SettingError(f'{name} is {text!r}; accepted: a value of type {kind.__name__}')
+    return value
+
+
+def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
+    """The settings of a whole graph: defaults, then the file, the run to resume, the command line.
+
+    Args:
+        given: arguments that were typed, as text.
+        params_file: ROS parameter file.
+
+    Raises:
+        SettingError: a name or a value is not accepted, or does not fit the run to resume.
+    """
+    values = defaults()
+    from_file = read_params_file(params_file)
+    for name in from_file:
+        if name not in values:
+            raise SettingError(
+                f'{params_file}: there is no setting {name!r}; accepted: '
+                f'{", ".join(sorted(values))}'
+            )
+    values |= from_file
+    typed = {name: parse(name, text) for name, text in given.items()}
+    resume = typed.get('resume', values['resume'])
+    if resume:
+        checkpoint = find_checkpoint(resume)
+        stored = load_config(run_of(checkpoint))
+        values |= {name: value for name, value in stored.items() if name in values}
+        values |= typed
+        values['resume'] = str(checkpoint)
+        check_fit(checkpoint, values)
+        if 'run_folder' not in typed:
+            values['run_folder'] = str(run_of(checkpoint))
+    else:
+        values |= typed
+    values['prompt'] = values['prompt'] or prompt_for(values['task'])
+    values['width'] = values['height'] = values['image_size']
+    if not 1 <= values['num_sims'] <= MAX_SIMS:
+        raise SettingError(f'num_sims is {values["num_sims"]}; accepted: 1 to {MAX_SIMS}')
+    if values['deterministic'] and values['num_sims'] > 1:
+        raise SettingError(
+            f'num_sims is {values["num_sims"]} with deterministic:=true; accepted: 1'
+        )
+    for kind in KINDS:
+        names = {field.name for field in dataclasses.fields(kind)}
+        from_mapping(kind, {k: _tuple(v) for k, v in values.items() if k in names})
+    if values['run_folder'] == defaults()['run_folder']:
+        stamp = time.strftime('%Y%m%d-%H%M%S')
+        task = values['task'].replace('/', '_').replace(':', '_')
+        name = f'{task}-{values["method"]}-s{values["seed"]}-{stamp}'
+        values['run_folder'] = str(Path('runs').absolute() / name)
+    return values
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def for_node(values: dict[str, Any], *kinds: type) -> dict[str, Any]:
+    """The part of the settings that belongs to these dataclasses, in types that ROS knows."""
+    names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k in names}
+
+
+def sources_of(num_sims: int) -> tuple[str, ...]:
+    """Namespaces of the robots: the graph's own for one, sim0, sim1, ... for several."""
+    return ('',) if num_sims == 1 else tuple(f'sim{index}' for index in range(num_sims))
+
+
+def learner_threads(deterministic: bool) -> int:
+    """Torch threads of the learner: all cores but one, which simulation and reward need."""
+    return 1 if deterministic else max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def uses_vlm(values: dict[str, Any]) -> bool:
+    """Whether frames are rendered and scored at all with this method."""
+    return METHODS[values['method']].vlm

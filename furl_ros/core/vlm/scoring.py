@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames to rewards: the frozen model, the prompt and the newest heads."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from furl_ros.core.heads import RewardHeads
+from furl_ros.core.vlm.interface import Vlm, cosine
+
+
+class Scores(NamedTuple):
+    """What a batch of frames is worth."""
+
+    embeddings: np.ndarray
+    """Raw image embeddings, float32 [B, E]."""
+    cosines: np.ndarray
+    """Cosine of image and prompt embedding (the plain CLIP or LIV reward), float32 [B]."""
+    rewards: np.ndarray
+    """Cosine after the heads (the FuRL reward); the plain one without heads; float32 [B]."""
+    heads_version: int
+
+
+class _Heads(NamedTuple):
+    version: int
+    heads: RewardHeads
+
+
+class Scorer:
+    """Scores frames against a prompt. One thread may score while another one changes the heads.
+
+    Args:
+        vlm: the frozen model.
+        prompt: the task in words.
+        one_by_one: encode each frame alone, so that its embedding does not depend, in the last
+            bits, on which frames it was encoded with.
+    """
+
+    def __init__(self, vlm: Vlm, prompt: str, one_by_one: bool = False) -> None:
+        self.vlm = vlm
+        self.prompt = prompt
+        self._one_by_one = one_by_one
+        # Never changed, only replaced: who has read the reference has heads that fit together.
+        self._heads: _Heads | None = None
+
+    @property
+    def heads_version(self) -> int:
+        """Version of the heads in use; 0 without heads."""
+        heads = self._heads
+        return heads.version if heads else 0
+
+    def use_heads(
+        self,
+        version: int,
+        layer_sizes: Sequence[int],
+        image_head: np.ndarray,
+        text_head: np.ndarray,
+    ) -> None:
+        """Score with these heads from now on (parameters as in RewardHeads.msg).
+
+        Raises:
+            ValueError: they do not fit the model or each other, or a value is not finite. The
+                heads in use stay.
+        """
+        if list(layer_sizes[:1]) != [self.vlm.embedding_dim]:
+            raise ValueError(
+                f'layer_sizes is {list(layer_sizes)}; accepted: {self.vlm.embedding_dim} first,'
+                f' the width of {self.vlm.name}'
+            )
+        # Counted before anything of that size is made: the sizes came from outside.
+        count = sum((wide + 1) * narrow for wide, narrow in itertools.pairwise(layer_sizes))
+        if not len(image_head) == len(text_head) == count:
+            raise ValueError(
+                f'heads have {len(image_head)} and {len(text_head)} values; accepted: {count}'
+                f' for layers {list(layer_sizes)}'
+            )
+        heads = RewardHeads.from_flat(layer_sizes, image_head, text_head)
+        self._heads = _Heads(version, heads)
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Raw embeddings float32 [B, E] of uint8 RGB frames [B, H, W, 3]; see Vlm.encode_images."""
+        if not self._one_by_one or len(frames) < 2:
+            return self.vlm.encode_images(frames)
+        return np.concatenate([self.vlm.encode_images(frame[None]) for frame in frames])
+
+    def score(self, frames: np.ndarray, prompt: str = '') -> Scores:
+        """Score uint8 RGB frames [B, H, W, 3].
+
+        Args:
+            frames: pictures of one size.
+            prompt: another prompt than the scorer's own; '' for its own.
+
+        Raises:
+            ValueError: the model cannot take these frames.
+        """
+        heads = self._heads
+        embeddings = self.encode(frames)
+        text = self.vlm.encode_text(prompt or self.prompt)
+        cosines = cosine(embeddings, text)
+        if heads is None:
+            return Scores(embeddings, cosines, cosines, 0)
+        rewards = heads.heads.score(embeddings, text)
+        return Scores(embeddings, cosines, rewards, heads.version)

@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores camera frames with a vision-language model and the newest reward heads."""
+
+import queue
+import statistics
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
+from rclpy.task import Future
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Float64
+
+from furl_interfaces.msg import FrameScore, PromptEmbedding, RewardHeads
+from furl_interfaces.srv import ScoreFrames
+from furl_ros.bridge.config import RewardNodeConfig
+from furl_ros.bridge.convert import (
+    from_compressed_msg,
+    from_heads_msg,
+    from_image_msg,
+    to_float_field,
+)
+from furl_ros.bridge.node import OK, WARN, FurlNode, run
+from furl_ros.bridge.parameters import declare
+from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP, SENSOR
+from furl_ros.core.config import VlmConfig
+from furl_ros.core.settings import SettingError
+from furl_ros.core.vlm import Scorer, load_vlm
+
+POLL_S = 0.1  # seconds between two looks at the stop signal while nothing arrives
+LATENCIES = 1_000  # newest frames whose latency the diagnostics tell
+
+Picture = Image | CompressedImage
+
+
+class Frame(NamedTuple):
+    """A picture that waits to be scored."""
+
+    picture: Picture
+    source: str
+    received: float
+
+
+class GoalImage(NamedTuple):
+    """The goal image, waiting to be encoded."""
+
+    picture: Image
+
+
+class Request(NamedTuple):
+    """A call of ``score_frames`` that waits for its answer."""
+
+    request: ScoreFrames.Request
+    future: Future
+
+
+class RewardNode(FurlNode):
+    """See the module's docstring; topics and services are listed in docs/topics.md.
+
+    The callbacks only queue (and swap the heads); the model is used by the main thread alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__('reward_node')
+        self.vlm_config = declare(self, VlmConfig)
+        self.config = declare(self, RewardNodeConfig)
+        if not self.config.prompt.strip():
+            raise SettingError(
+                f'prompt is {self.config.prompt!r}; accepted: the task in words, for example'
+                " 'open a drawer'"
+            )
+        if not self.config.sources:
+            raise SettingError("sources is empty; accepted: at least one namespace, '' for its own")
+        torch.set_num_threads(self.config.torch_threads)
+        vlm = load_vlm(self.vlm_config)
+        self.scorer = Scorer(vlm, self.config.prompt, one_by_one=self.config.deterministic)
+        self.jobs: queue.SimpleQueue[Frame | GoalImage | Request] = queue.SimpleQueue()
+        self.frames = self.batches = self.frames_before = 0
+        self.looked = time.perf_counter()
+        self.latencies: deque[float] = deque(maxlen=LATENCIES)
+
+        stream = LOCKSTEP if self.config.image_qos == 'lockstep' else SENSOR
+        kind = CompressedImage if self.config.compressed else Image
+        topic = 'camera/image_raw' + ('/compressed' if self.config.compressed else '')
+        self.outputs = {}
+        for source in self.config.sources:
+            prefix = f'{source}/' if source else ''
+            self.outputs[source] = (
+                self.create_publisher(FrameScore, f'{prefix}frame_score', LOCKSTEP),
+                self.create_publisher(Float64, f'{prefix}vlm_reward', EVENTS),
+            )
+            self.create_subscription(
+                kind,
+                prefix + topic,
+                lambda message, source=source: self.jobs.put(
+                    Frame(message, source, time.perf_counter())
+                ),
+                stream,
+                event_callbacks=SubscriptionEventCallbacks(message_lost=self.on_lost),
+            )
+        self.prompt_publisher = self.create_publisher(PromptEmbedding, 'prompt_embedding', LATCHED)
+        first = f'{self.config.sources[0]}/' if self.config.sources[0] else ''
+        self.create_subscription(
+            Image, f'{first}goal_image', lambda message: self.jobs.put(GoalImage(message)), LATCHED
+        )
+        self.create_subscription(RewardHeads, 'reward_heads', self.on_heads, LATCHED)
+        # In its own group: while a call waits for the model, topics are still taken in.
+        self.create_service(
+            ScoreFrames,
+            'score_frames',
+            self.on_score_frames,
+            callback_group=ReentrantCallbackGroup(),
+        )
+        if not self.config.expect_goal_image:
+            self.publish_prompt(None)
+        self.get_logger().info(
+            f'{vlm.name} on {self.vlm_config.device}: embeddings of {vlm.embedding_dim},'
+            f' {vlm.image_size} pixels; prompt {self.config.prompt!r}'
+        )
+
+    # In the executor's thread
+
+    def on_lost(self, event: QoSMessageLostInfo) -> None:
+        """The middleware says that frames never reached us."""
+        self.count_bad('frames lost', f'{event.total_count} so far, on the way here')
+
+    def on_heads(self, message: RewardHeads) -> None:
+        """Score with these heads from the next batch on."""
+        try:
+            self.scorer.use_heads(message.version, *from_heads_msg(message))
+        except ValueError as error:
+            self.count_bad('heads refused', f'version {message.version}: {error}')
+
+    async def on_score_frames(
+        self, request: ScoreFrames.Request, response: ScoreFrames.Response
+    ) -> ScoreFrames.Response:
+        """Have the main thread score the pictures of a call."""
+        future = Future(executor=self.executor)
+        self.jobs.put(Request(request, future))
+        return await future
+
+    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+        now = time.perf_counter()
+        rate = (self.frames - self.frames_before) / (now - self.looked)
+        self.frames_before, self.looked = self.frames, now
+        latencies = sorted(self.latencies.copy())
+        values = {
+            'model': self.scorer.vlm.name,
+            'prompt': self.config.prompt,
+            'frames': self.frames,
+            'frames_per_s': round(rate, 1),
+            'frames_per_batch': round(self.frames / max(1, self.batches), 2),
+            'heads_version': self.scorer.heads_version,
+        }
+        if latencies:
+            values['latency_p50_ms'] = round(1e3 * statistics.median(latencies), 2)
+            values['latency_p99_ms'] = round(1e3 * latencies[len(latencies) * 99 // 100], 2)
+        return WARN if self.counts else OK, f'{rate:.0f} frames/s', values
+
+    # In the main thread
+
+    def work(self, stop: threading.Event) -> int:
+        """Score what arrives until stopped."""
+        # torch keeps this number per thread.
+        torch.set_num_threads(self.config.torch_threads)
+        while not stop.is_set():
+            jobs = self.take()
+            frames = [job for job in jobs if isinstance(job, Frame)]
+            if frames:
+                self.score_frames(frames)
+            for job in jobs:
+                if isinstance(job, GoalImage):
+                    self.publish_prompt(job.picture)
+                elif isinstance(job, Request):
+                    job.future.set_result(self.answer(job.request))
+                    # A coroutine that awaits is only looked at when the executor wakes.
+                    self.executor.wake()
+        return 0
+
+    def take(self) -> list[Frame | GoalImage | Request]:
+        """What is waiting, up to a micro-batch; of a free-running camera the newest frames."""
+        jobs = []
+        most = self.vlm_config.micro_batch
+        lockstep = self.config.image_qos == 'lockstep'
+        try:
+            jobs.append(self.jobs.get(timeout=POLL_S))
+            while len(jobs) < most or not lockstep:
+                jobs.append(self.jobs.get_nowait())
+        except queue.Empty:
+            pass
+        too_many = sum(isinstance(job, Frame) for job in jobs) - most
+        if too_many > 0:
+            self.counts['frames dropped'] += too_many
+            newest = [job for job in jobs if isinstance(job, Frame)][too_many:]
+            jobs = [job for job in jobs if not isinstance(job, Frame)] + newest
+        return jobs
+
+    def score_frames(self, frames: Sequence[Frame]) -> None:
+        """Score frames and publish the answers in the same order."""
+        scores = self.score([frame.picture for frame in frames])
+        with self.stages('publish'):
+            for frame, score in zip(frames, scores, strict=True):
+                score_publisher, reward_publisher = self.outputs[frame.source]
+                score_publisher.publish(score)
+                reward_publisher.publish(Float64(data=score.reward))
+                self.latencies.append(time.perf_counter() - frame.received)
+        self.frames += len(frames)
+        self.batches += 1
+
+    def answer(self, request: ScoreFrames.Request) -> ScoreFrames.Response:
+        """Score the pictures of a call."""
+        response = ScoreFrames.Response()
+        pictures = [*request.images, *request.compressed]
+        if not pictures:
+            response.error_code = ScoreFrames.Response.NO_FRAMES
+            response.error_msg = 'the request holds no pictures'
+            return response
+        response.scores = self.score(pictures, request.prompt)
+        bad = [i for i, s in enumerate(response.scores) if s.status != FrameScore.OK]
+        if bad:
+            response.error_code = ScoreFrames.Response.BAD_FRAME
+            response.error_msg = f'pictures that cannot be scored: {bad}; see status'
+        return response
+
+    def score(self, pictures: Sequence[Picture], prompt: str = '') -> list[FrameScore]:
+        """One score per picture, in order; pictures may differ in size, bad ones are marked."""
+        scores = [
+            FrameScore(
+                header=picture.header,
+                status=FrameScore.BAD_FRAME,
+                cosine=float('nan'),
+                reward=float('nan'),
+                heads_version=self.scorer.heads_version,
+            )
+            for picture in pictures
+        ]
+        same_size: dict[tuple[int, ...], list[tuple[FrameScore, np.ndarray]]] = {}
+        with self.stages('convert'):
+            for picture, score in zip(pictures, scores, strict=True):
+                try:
+                    frame = self.read(picture)
+                except ValueError as error:
+                    self.count_bad('bad frames', str(error))
+                else:
+                    same_size.setdefault(frame.shape, []).append((score, frame))
+        for group in same_size.values():
+            try:
+                with self.stages('score'):
+                    result = self.scorer.score(np.stack([frame for _, frame in group]), prompt)
+            except ValueError as error:
+                self.count_bad('bad frames', str(error))
+                continue
+            for row, (score, _) in enumerate(group):
+                score.status = FrameScore.OK
+                score.embedding = to_float_field(result.embeddings[row])
+                score.cosine = float(result.cosines[row])
+                score.reward = float(result.rewards[row])
+                score.heads_version = result.heads_version
+        return scores
+
+    def read(self, picture: Picture) -> np.ndarray:
+        """The picture of a message, uint8 RGB [H, W, 3]; raises ValueError."""
+        if isinstance(picture, CompressedImage):
+            return from_compressed_msg(picture)
+        return from_image_msg(picture)
+
+    def publish_prompt(self, goal: Image | None) -> None:
+        """Publish (latched) the prompt's embedding, with that of the goal image if there is one."""
+        message = PromptEmbedding(vlm=self.scorer.vlm.name, prompt=self.config.prompt)
+        message.text_embedding = to_float_field(self.scorer.vlm.encode_text(self.config.prompt))
+        # An empty picture says that the task has no goal image.
+        if goal is not None and goal.height:
+            try:
+                embedding = self.scorer.encode(self.read(goal)[None])[0]
+            except ValueError as error:
+                self.count_bad('bad goal images', str(error))
+                return
+            message.header = goal.header
+            message.goal_embedding = to_float_field(embedding)
+        self.prompt_publisher.publish(message)
+
+
+def main() -> None:
+    """Entry point of ``ros2 run furl_ros reward_node``."""
+    sys.exit(run(RewardNode))
+
+
+if __name__ == '__main__':
+    main()

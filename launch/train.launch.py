@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a policy: simulation, reward, alignment and learner nodes.
+
+Every setting of the graph may be given as ``name:=value``; the most used ones are declared here.
+"""
+
+from pathlib import Path
+
+import yaml
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessExit
+from launch.substitutions import PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from furl_ros.bridge import config, graph
+from furl_ros.core.config import AlignConfig, TrainConfig, VlmConfig
+from furl_ros.core.methods import METHODS
+from furl_ros.core.settings import from_mapping
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+from sim.config import SimConfig
+from sim.envs import make
+
+ARGUMENTS = {
+    'task': 'Meta-World v3 task (drawer-close-v3, ...) or Gymnasium environment id.',
+    'goal': 'fixed: one goal, hidden from the state; random: a new one each episode, visible.',
+    'seed': 'Seed of everything that is drawn at random.',
+    'method': 'Method: ' + '; '.join(f'{n} ({m.doc})' for n, m in METHODS.items()) + '.',
+    'total_steps': 'Environment steps of the run.',
+    'warmup_steps': 'Uniformly random actions before learning starts.',
+    'vlm': "Vision-language model: 'tiny-random' or 'open_clip:<model>/<weights>'.",
+    'prompt': "The sentence that describes the task; empty: the task's own.",
+    'camera': 'Camera of the scene; auto: the usual one (Meta-World: corner2).',
+    'image_size': 'Width and height of the frames in pixels.',
+    'quality': "Rendering: fast (no shadows or reflections) or full (MuJoCo's defaults).",
+    'num_sims': 'Simulators that feed the learner.',
+    'real_time': 'true: a fixed control rate instead of lock-step.',
+    'deterministic': 'true: repeat bit for bit from a seed.',
+    'run_folder': 'Folder of the run; default: runs/<task>-<method>-s<seed>-<time>.',
+    'resume': 'Run folder or checkpoint to go on from.',
+}
+# Settings of one launch, not of the run.
+UNSTORED = ('run_folder', 'run_config', 'resume')
+# Long enough for a learner to write its last checkpoint.
+FAREWELL = {'sigterm_timeout': '60', 'sigkill_timeout': '30'}
+
+
+def node(executable: str, *parameters: dict, namespace: str = '', threads: int = 1) -> Node:
+    """One process of the graph."""
+    merged = {name: value for part in parameters for name, value in part.items()}
+    return Node(
+        package='furl_ros',
+        executable=executable,
+        namespace=namespace,
+        parameters=[merged],
+        output='screen',
+        emulate_tty=True,
+        additional_env={'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'},
+        **FAREWELL,
+    )
+
+
+def on_exit(event, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The graph ends with any of its nodes; a node that failed makes the launch fail."""
+    if event.returncode != 0 and not context.is_shutdown:
+        raise RuntimeError(f'{event.process_name} ended with exit code {event.returncode}')
+    return [Shutdown(reason=f'{event.process_name} has finished')]
+
+
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Check all settings, then describe the nodes."""
+    given = {
+        name: value
+        for name, value in context.launch_configurations.items()
+        if value != '' and name not in ('params_file', 'ros_namespace')
+    }
+    values = graph.settings_of_run(given, context.launch_configurations['params_file'])
+    method = METHODS[values['method']]
+    # Opens the environment once, so that a wrong task or camera, or a machine that cannot render,
+    # is told before anything starts.
+    checked = graph.for_node(values, SimConfig) | {'render': method.vlm}
+    make(from_mapping(SimConfig, checked)).close()
+    sources = graph.sources_of(values['num_sims'])
+    shared = {'sources': list(sources)}
+    nodes = []
+    for index, source in enumerate(sources):
+        nodes.append(
+            node(
+                'sim_node',
+                graph.for_node(values, SimConfig, config.SimNodeConfig),
+                {
+                    'render': method.vlm,
+                    'publish_clock': index == 0,
+                    'publish_goal_image': method.goal_image and index == 0,
+                    'start_time': 1.0 if values['deterministic'] else values['start_time'],
+                },
+                namespace=source,
+            )
+        )
+    evaluates = values['eval_every'] > 0
+    if evaluates:
+        nodes.append(
+            node(
+                'sim_node',
+                graph.for_node(values, SimConfig),
+                {'render': False, 'publish_clock': False},
+                namespace='eval',
+            )
+        )
+    if method.vlm:
+        nodes.append(
+            node(
+                'reward_node',
+                graph.for_node(values, config.RewardNodeConfig, VlmConfig),
+                shared,
+                {'expect_goal_image': method.goal_image},
+            )
+        )
+        nodes.append(
+            node(
+                'alignment_node',
+                graph.for_node(values, AlignConfig, config.AlignmentNodeConfig),
+                shared,
+            )
+        )
+    threads = graph.learner_threads(values['deterministic'])
+    run_config = {k: v for k, v in values.items() if k not in UNSTORED}
+    nodes.append(
+        node(
+            'learner_node',
+            graph.for_node(values, TrainConfig, config.LearnerNodeConfig),
+            shared,
+            {
+                'eval_source': 'eval' if evaluates else '',
+                'torch_threads': threads,
+                'run_config': yaml.safe_dump(run_config),
+            },
+            threads=threads,
+        )
+    )
+    handlers = [
+        RegisterEventHandler(OnProcessExit(target_action=process, on_exit=on_exit))
+        for process in nodes
+    ]
+    return [*handlers, *nodes]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Entry point of ``ros2 launch``."""
+    default = graph.read_params_file(Path(__file__).parents[1] / 'config' / 'train.yaml')
+    return LaunchDescription(
+        [
+            *(
+                DeclareLaunchArgument(
+                    name,
+                    default_value='',
+                    description=f'{doc} Empty: as in params_file ({default[name]!r} by default).'
+                    if name in default
+                    else doc,
+                )
+                for name, doc in ARGUMENTS.items()
+            ),
+            DeclareLaunchArgument(
+                'params_file',
+                default_value=PathJoinSubstitution(
+                    [FindPackageShare('furl_ros'), 'config', 'train.yaml']
+                ),
+                description='ROS parameter file (/**: ros__parameters:) with further settings.',
+            ),
+            OpaqueFunction(function=start),
+        ]
+    )

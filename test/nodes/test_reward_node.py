@@ -1,0 +1,416 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reward node as a process, from the outside."""
+
+import contextlib
+import itertools
+import math
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from array import array
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Float64
+
+from furl_interfaces.msg import FrameScore, PromptEmbedding, RewardHeads
+from furl_interfaces.srv import ScoreFrames
+from furl_ros.bridge import convert
+from furl_ros.bridge.config import RewardNodeConfig
+from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP
+from furl_ros.core import heads as core_heads
+from furl_ros.core.config import VlmConfig
+from furl_ros.core.vlm import cosine, load_vlm
+from furl_ros.nodes.reward_node import Frame, RewardNode
+
+ROOT = Path(__file__).parents[2]
+DOMAIN = 1 + os.getpid() % 100
+PROMPT = 'open a drawer'
+COMMAND = [sys.executable, '-m', 'furl_ros.nodes.reward_node', '--ros-args']
+TIMEOUT = 30.0
+
+
+@pytest.fixture(scope='module', autouse=True)
+def graph():
+    """Nobody else's nodes are in our domain."""
+    rclpy.init(domain_id=DOMAIN)
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture(scope='module')
+def vlm():
+    torch.set_num_threads(1)
+    return load_vlm(VlmConfig(device='cpu'))
+
+
+def parameters(**values):
+    return [item for name, value in values.items() for item in ('-p', f'{name}:={value}')]
+
+
+@contextlib.contextmanager
+def reward_node(namespace, **values):
+    """Run the node; it must end with code 0, and without a traceback, on SIGINT."""
+    values |= {'device': 'cpu', 'prompt': PROMPT}
+    process = subprocess.Popen(
+        [*COMMAND, '-r', f'__ns:={namespace}', *parameters(**values)],
+        cwd=ROOT,
+        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), 'ROS_PYTHON_CHECK_FIELDS': '1'},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == 0, output
+        assert 'Traceback' not in output
+    finally:
+        process.kill()
+        process.wait()
+
+
+class Client(Node):
+    """Sends pictures to the reward node and keeps what it answers."""
+
+    stamps = itertools.count(1_000_000_007, 1_000_000_007)
+
+    def __init__(self, namespace, source='', compressed=False):
+        super().__init__('test_client', namespace=namespace)
+        self.spinner = SingleThreadedExecutor()
+        self.spinner.add_node(self)
+        self.scores: list[FrameScore] = []
+        self.rewards: list[float] = []
+        self.prompts: list[PromptEmbedding] = []
+        self.diagnostics: dict[str, str] = {}
+        prefix = f'{source}/' if source else ''
+        topic = f'{prefix}camera/image_raw' + ('/compressed' if compressed else '')
+        self.camera = self.create_publisher(
+            CompressedImage if compressed else Image, topic, LOCKSTEP
+        )
+        self.goal = self.create_publisher(Image, 'goal_image', LATCHED)
+        self.heads = self.create_publisher(RewardHeads, 'reward_heads', LATCHED)
+        self.service = self.create_client(ScoreFrames, 'score_frames')
+        for kind, name, handler, qos in (
+            (FrameScore, f'{prefix}frame_score', self.scores.append, LOCKSTEP),
+            (
+                Float64,
+                f'{prefix}vlm_reward',
+                lambda message: self.rewards.append(message.data),
+                EVENTS,
+            ),
+            (PromptEmbedding, 'prompt_embedding', self.prompts.append, LATCHED),
+            (DiagnosticArray, '/diagnostics', self.on_diagnostics, EVENTS),
+        ):
+            self.create_subscription(kind, name, handler, qos)
+
+    def on_diagnostics(self, message):
+        for status in message.status:
+            if status.name == f'{self.get_namespace()}/reward_node'.lstrip('/'):
+                self.diagnostics = {pair.key: pair.value for pair in status.values}
+
+    def spin_until(self, predicate, timeout=TIMEOUT):
+        end = time.monotonic() + timeout
+        while not predicate():
+            assert time.monotonic() < end, 'timeout'
+            self.spinner.spin_once(timeout_sec=0.1)
+
+    def send(self, *messages):
+        """Stamp and send pictures; returns their scores, which must come in the same order."""
+        self.spin_until(self.camera.get_subscription_count)
+        for message in messages:
+            message.header.stamp = convert.to_time(next(self.stamps))
+            message.header.frame_id = f'camera_{message.header.stamp.sec}'
+            self.camera.publish(message)
+        # Whoever comes late is also told of earlier frames.
+        first = messages[0].header.stamp
+        scores = []
+
+        def complete():
+            stamps = [score.header.stamp for score in self.scores]
+            scores[:] = self.scores[stamps.index(first) :] if first in stamps else []
+            return len(scores) >= len(messages)
+
+        self.spin_until(complete)
+        assert [s.header for s in scores] == [m.header for m in messages]
+        return scores
+
+    def call(self, **fields):
+        self.spin_until(self.service.service_is_ready)
+        future = self.service.call_async(ScoreFrames.Request(**fields))
+        self.spin_until(future.done)
+        return future.result()
+
+    def close(self):
+        self.spinner.shutdown()
+        self.destroy_node()
+
+
+@contextlib.contextmanager
+def client(*args, **kwargs):
+    node = Client(*args, **kwargs)
+    try:
+        yield node
+    finally:
+        node.close()
+
+
+@pytest.fixture(scope='module')
+def process(graph):
+    with reward_node('/main', sources="['', second]") as running:
+        yield running
+
+
+@pytest.fixture
+def robot(process):
+    with client('/main') as node:
+        yield node
+
+
+def picture(encoding='rgb8', channels=3, height=112, width=112, padding=0, seed=0):
+    generator = np.random.default_rng(seed)
+    step = width * channels + padding
+    message = Image(height=height, width=width, encoding=encoding, step=step)
+    message.data = array('B', generator.integers(0, 256, height * step, np.uint8).tobytes())
+    return message
+
+
+def same(embedding, expected):
+    return np.allclose(embedding, expected, atol=2e-4)
+
+
+def test_prompt_is_published_at_the_start(robot, vlm):
+    robot.spin_until(lambda: robot.prompts)
+    message = robot.prompts[-1]
+    assert (message.vlm, message.prompt) == ('tiny-random', PROMPT)
+    assert same(message.text_embedding, vlm.encode_text(PROMPT))
+    assert len(message.goal_embedding) == 0
+
+
+def test_every_encoding_and_size_is_scored(robot, vlm):
+    messages = [
+        picture('rgb8', 3, seed=1),
+        picture('bgr8', 3, padding=8, seed=2),
+        picture('rgba8', 4, height=90, width=120, seed=3),
+        picture('bgra8', 4, padding=1, seed=4),
+        picture('mono8', 1, height=90, width=120, padding=40, seed=5),
+        picture('rgb8', 3, height=240, width=320, seed=6),
+        picture('bayer_rggb8', 1, seed=7),
+    ]
+    scores = robot.send(*messages)
+    text = vlm.encode_text(PROMPT)
+    for message, score in zip(messages, scores, strict=True):
+        expected = vlm.encode_images(convert.from_image_msg(message)[None])[0]
+        assert score.status == FrameScore.OK
+        assert same(score.embedding, expected)
+        assert score.cosine == pytest.approx(float(cosine(expected, text)), abs=1e-5)
+        if score.heads_version == 0:
+            assert score.reward == score.cosine
+    robot.spin_until(lambda: len(robot.rewards) >= len(messages))
+    assert np.allclose(robot.rewards[-len(messages) :], [s.reward for s in scores])
+
+
+def test_each_source_gets_its_own_scores(robot, vlm):
+    with client('/main', source='second') as second:
+        ours = robot.send(picture(seed=1))[0]
+        theirs = second.send(picture(seed=2))[0]
+    assert same(theirs.embedding, vlm.encode_images(convert.from_image_msg(picture(seed=2))[None]))
+    assert not same(ours.embedding, theirs.embedding)
+
+
+def test_bad_frames_are_answered_and_counted(robot):
+    short = picture()
+    short.data = short.data[:-1]
+    good = picture(seed=9)
+    scores = robot.send(
+        picture('16UC1', 2), good, short, picture(height=0), picture(height=1, width=112)
+    )
+    assert [s.status for s in scores] == [
+        FrameScore.BAD_FRAME,
+        FrameScore.OK,
+        FrameScore.BAD_FRAME,
+        FrameScore.BAD_FRAME,
+        FrameScore.BAD_FRAME,
+    ]
+    assert len(scores[0].embedding) == 0
+    assert math.isnan(scores[0].reward)
+    assert math.isnan(scores[0].cosine)
+    robot.spin_until(lambda: int(robot.diagnostics.get('bad frames', 0)) >= 4)
+    assert robot.diagnostics['model'] == 'tiny-random'
+    assert float(robot.diagnostics['latency_p50_ms']) > 0
+
+
+def test_nothing_is_lost_when_frames_come_faster_than_they_are_scored(robot, vlm):
+    messages = [picture(seed=seed) for seed in range(60)]
+    scores = robot.send(*messages)
+    for message, score in zip(messages, scores, strict=True):
+        expected = vlm.encode_images(convert.from_image_msg(message)[None])[0]
+        assert same(score.embedding, expected)
+
+
+def heads_message(version, seed, sizes=(256, 16, 8)):
+    heads = core_heads.RewardHeads(sizes, seed=seed)
+    message = convert.to_heads_msg(heads.layer_sizes, *heads.flat())
+    message.version = version
+    return heads, message
+
+
+def send_heads_until_used(robot, message):
+    robot.spin_until(robot.heads.get_subscription_count)
+    robot.heads.publish(message)
+    robot.spin_until(lambda: robot.send(picture())[0].heads_version == message.version)
+
+
+def test_heads_are_swapped_and_bad_ones_refused(robot, vlm):
+    text = vlm.encode_text(PROMPT)
+    for version, seed in ((3, 5), (4, 6)):
+        heads, message = heads_message(version, seed)
+        send_heads_until_used(robot, message)
+        score = robot.send(picture(seed=11))[0]
+        embedding = convert.from_float_field(score.embedding)
+        assert score.heads_version == version
+        assert score.reward == pytest.approx(float(heads.score(embedding[None], text)[0]), abs=1e-5)
+        assert score.cosine == pytest.approx(float(cosine(embedding, text)), abs=1e-5)
+    refused = int(robot.diagnostics.get('heads refused', 0))
+    _, other_width = heads_message(5, 0, sizes=(128, 16, 8))
+    _, not_finite = heads_message(6, 0)
+    not_finite.image_head[3] = math.nan
+    _, too_short = heads_message(7, 0)
+    too_short.text_head = too_short.text_head[:-1]
+    for number, message in enumerate((other_width, not_finite, too_short), start=refused + 1):
+        robot.heads.publish(message)
+        robot.spin_until(lambda n=number: int(robot.diagnostics.get('heads refused', 0)) >= n)
+    after = robot.send(picture(seed=11))[0]
+    assert (after.heads_version, after.reward) == (4, pytest.approx(score.reward, abs=1e-6))
+    assert robot.diagnostics['heads_version'] == '4'
+
+
+def test_goal_image_joins_the_prompt(robot, vlm):
+    goal = picture(seed=21)
+    goal.header.stamp = convert.to_time(77)
+    robot.spin_until(robot.goal.get_subscription_count)
+    robot.goal.publish(picture('jpeg?', 3))
+    robot.spin_until(lambda: 'bad goal images' in robot.diagnostics)
+    robot.goal.publish(goal)
+    robot.spin_until(lambda: robot.prompts and len(robot.prompts[-1].goal_embedding))
+    message = robot.prompts[-1]
+    assert convert.to_ns(message.header.stamp) == 77
+    assert same(message.text_embedding, vlm.encode_text(PROMPT))
+    expected = vlm.encode_images(convert.from_image_msg(goal)[None])[0]
+    assert same(message.goal_embedding, expected)
+
+
+def test_score_frames_service(robot, vlm):
+    frame = convert.from_image_msg(picture(seed=30))
+    answer = robot.call(
+        images=[picture(seed=30), picture('mono8', 1, height=50, width=60, seed=31)],
+        compressed=[convert.to_compressed_msg(frame, 5, 'c', 'png')],
+        prompt='push and close a drawer',
+    )
+    assert (answer.error_code, answer.error_msg) == (ScoreFrames.Response.OK, '')
+    first, _, third = answer.scores
+    expected = vlm.encode_images(frame[None])[0]
+    assert same(first.embedding, expected)
+    assert same(third.embedding, expected)
+    assert convert.to_ns(third.header.stamp) == 5
+    text = vlm.encode_text('push and close a drawer')
+    assert first.cosine == pytest.approx(float(cosine(expected, text)), abs=1e-5)
+    own = robot.call(images=[picture(seed=30)]).scores[0]
+    text = vlm.encode_text(PROMPT)
+    assert own.cosine == pytest.approx(float(cosine(expected, text)), abs=1e-5)
+
+
+def test_score_frames_says_what_is_wrong(robot):
+    assert robot.call().error_code == ScoreFrames.Response.NO_FRAMES
+    answer = robot.call(images=[picture(), picture('32FC1', 4)])
+    assert answer.error_code == ScoreFrames.Response.BAD_FRAME
+    assert '[1]' in answer.error_msg
+    assert [s.status for s in answer.scores] == [FrameScore.OK, FrameScore.BAD_FRAME]
+
+
+def test_a_waiting_service_call_does_not_hold_up_the_camera(robot):
+    robot.spin_until(robot.service.service_is_ready)
+    calls = [
+        robot.service.call_async(ScoreFrames.Request(images=[picture(seed=s) for s in range(20)]))
+        for _ in range(3)
+    ]
+    scores = robot.send(*[picture(seed=seed) for seed in range(10)])
+    robot.spin_until(lambda: all(call.done() for call in calls))
+    assert all(len(call.result().scores) == 20 for call in calls)
+    assert all(score.status == FrameScore.OK for score in scores)
+
+
+@pytest.mark.parametrize(('image_qos', 'kept'), [('lockstep', [0, 1, 2]), ('sensor', [4, 5, 6])])
+def test_only_a_free_running_camera_drops_frames(image_qos, kept):
+    """Seven frames wait for a model that takes three at once."""
+    node = SimpleNamespace(
+        jobs=queue.SimpleQueue(),
+        vlm_config=VlmConfig(micro_batch=3),
+        config=RewardNodeConfig(image_qos=image_qos),
+        counts=Counter(),
+    )
+    for number in range(7):
+        node.jobs.put(Frame(number, '', 0.0))
+    jobs = RewardNode.take(node)
+    assert [job.picture for job in jobs] == kept
+    assert node.counts['frames dropped'] == (4 if image_qos == 'sensor' else 0)
+    assert node.jobs.qsize() == (0 if image_qos == 'sensor' else 4)
+
+
+def test_compressed_deterministic_and_only_with_a_goal(graph, vlm):
+    settings = {
+        'compressed': 'true',
+        'deterministic': 'true',
+        'expect_goal_image': 'true',
+        'image_qos': 'sensor',
+    }
+    frames = [convert.from_image_msg(picture(seed=seed)) for seed in range(3)]
+    messages = [convert.to_compressed_msg(frame, 0, '', 'png') for frame in frames[:2]]
+    messages.append(convert.to_compressed_msg(frames[2], 0, '', 'jpeg'))
+    with reward_node('/other', **settings), client('/other', compressed=True) as robot:
+        for message in messages:
+            score = robot.send(message)[0]
+            alone = vlm.encode_images(convert.from_compressed_msg(message)[None])[0]
+            assert np.array_equal(score.embedding, alone), 'bit by bit'
+        broken = CompressedImage(format='jpeg', data=array('B', b'\xff\xd8\xff nothing'))
+        assert robot.send(broken)[0].status == FrameScore.BAD_FRAME
+        assert not robot.prompts
+        robot.goal.publish(picture(seed=40))
+        robot.spin_until(lambda: robot.prompts)
+        expected = vlm.encode_images(convert.from_image_msg(picture(seed=40))[None])[0]
+        assert np.array_equal(robot.prompts[0].goal_embedding, expected)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'text'),
+    [
+        ({'prompt': "''"}, "prompt is ''; accepted: "),
+        ({'prompt': 'x', 'vlm': 'nonsense'}, "vlm is 'nonsense'; accepted: "),
+    ],
+)
+def test_wrong_settings_are_one_line(settings, text):
+    done = subprocess.run(
+        [*COMMAND, *parameters(**settings)],
+        cwd=ROOT,
+        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f'error: {text}' in done.stderr
+    assert 'Traceback' not in done.stderr

@@ -12,17 +12,18 @@ PACKAGE = 'furl_ros'
 def share(folder: str) -> tuple[str, list[str]]:
     """A folder's files, to install under share/furl_ros/<folder>.
 
-    With --symlink-install colcon runs this file among links to the sources, where the link to a file that has
-    since been deleted dangles: is_file leaves those out.
+    With --symlink-install colcon runs this file among links to the sources, where the link to a
+    file that has since been deleted dangles: is_file leaves those out.
     """
     files = sorted(str(path) for path in Path(folder).glob('*') if path.is_file())
     return (f'share/{PACKAGE}/{folder}', files)
 
 
 class PortableDevelop(develop):
-    """Start the executables of `colcon build --symlink-install` as setup.cfg has it for a plain build.
+    """What setup.cfg says of executables, for `colcon build --symlink-install` as well.
 
-    `develop` ignores the setting and writes its own interpreter's path, with the faults that setup.cfg tells of.
+    `develop` ignores that setting and writes its own interpreter's path into them, with the faults
+    that setup.cfg tells of.
     """
 
     def write_script(self, script_name: str, contents: str, *options: object) -> None:
@@ -41,7 +42,6 @@ setup(
         share('launch'),
         share('config'),
     ],
-    zip_safe=True,
     maintainer='furl_ros maintainers',
     maintainer_email='maintainers@users.noreply.github.com',
     description='A robot learns a manipulation task from a sentence: FuRL as a ROS 2 graph',

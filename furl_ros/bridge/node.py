@@ -61,8 +61,8 @@ class FurlNode(Node):
     def _publish_diagnostics(self) -> None:
         level, text, values = self.diagnose()
         wall = time.perf_counter() - self.started
-        values |= {f'stage/{name}_s': round(s, 4) for name, s in self.stages.seconds.items()}
-        values |= {f'stage/{name}_calls': n for name, n in self.stages.calls.items()}
+        values |= {f'stage/{name}_s': round(s, 4) for name, s in list(self.stages.seconds.items())}
+        values |= {f'stage/{name}_calls': n for name, n in list(self.stages.calls.items())}
         values |= dict(self.counts) | {'uptime_s': round(wall, 3)}
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()

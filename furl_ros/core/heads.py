@@ -54,8 +54,8 @@ class RewardHeads(nn.Module):
         """Rewards of image embeddings [B, E] against a text embedding [E], as float32 [B]."""
         with torch.inference_mode():
             rewards = self(
-                torch.from_numpy(np.asarray(embeddings, np.float32)),
-                torch.from_numpy(np.asarray(text, np.float32)),
+                torch.from_numpy(np.array(embeddings, np.float32)),
+                torch.from_numpy(np.array(text, np.float32)),
             )
         return rewards.numpy()
 

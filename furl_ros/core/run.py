@@ -16,6 +16,9 @@ from furl_ros.core.storage import whole_folder
 
 CONFIG = 'config.yaml'
 CHECKPOINTS = 'checkpoints'
+TRAINER_FILE, ALIGNMENT_FILE = 'trainer.safetensors', 'alignment.safetensors'
+# Settings of one start, not of the run: not written to config.yaml.
+UNSTORED = ('run_folder', 'run_config', 'resume')
 # Settings that a checkpoint is bound to: what was learned means nothing under others.
 BOUND = (
     'task',
@@ -38,9 +41,9 @@ def find_checkpoint(resume: str | Path) -> Path:
         SettingError: there is none.
     """
     path = Path(resume).expanduser()
-    if (path / 'trainer.safetensors').is_file():
+    if (path / TRAINER_FILE).is_file():
         return path.resolve()
-    found = sorted((path / CHECKPOINTS).glob('step_*/trainer.safetensors'))
+    found = sorted((path / CHECKPOINTS).glob(f'step_*/{TRAINER_FILE}'))
     if not found:
         raise SettingError(
             f"resume is '{resume}'; accepted: a run folder with a checkpoint in it, or one of its"

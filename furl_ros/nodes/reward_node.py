@@ -209,7 +209,8 @@ class RewardNode(FurlNode):
             for frame, score in zip(frames, scores, strict=True):
                 score_publisher, reward_publisher = self.outputs[frame.source]
                 score_publisher.publish(score)
-                reward_publisher.publish(Float64(data=score.reward))
+                if reward_publisher.get_subscription_count():
+                    reward_publisher.publish(Float64(data=score.reward))
                 self.latencies.append(time.perf_counter() - frame.received)
         self.frames += len(frames)
         self.batches += 1

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fail, with the reason, where the environment that tools/setup has made cannot run the graph."""
 
-import furl_interfaces.msg
 import mujoco
 import rclpy
 import torch
 
+import furl_interfaces.msg
 import furl_ros
 
-SCENE = '<mujoco><worldbody><light pos="0 0 3"/><geom size="1" rgba="1 0 0 1"/></worldbody></mujoco>'
+SCENE = (
+    '<mujoco><worldbody><light pos="0 0 3"/><geom size="1" rgba="1 0 0 1"/></worldbody></mujoco>'
+)
 
 
 def check_rendering() -> None:
@@ -35,4 +37,4 @@ def check_messages() -> None:
 if __name__ == '__main__':
     check_messages()
     check_rendering()
-    print(f'furl_ros at {furl_ros.__path__[0]}, torch {torch.__version__}, MuJoCo {mujoco.__version__}')
+    print(f'{furl_ros.__path__[0]}: torch {torch.__version__}, MuJoCo {mujoco.__version__}')

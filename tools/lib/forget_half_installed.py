@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make pip install again what it was installing when it was killed.
 
-pip takes a package for installed as soon as its METADATA exists, but writes RECORD last, and moves what it replaces to
-names that begin with `~`: a package without RECORD, or with such a name, is the half of an interrupted installation.
+pip takes a package for installed as soon as its METADATA exists, but writes RECORD last, and moves
+what it replaces to names that begin with `~`: a package without RECORD, or with such a name, is the
+half of an interrupted installation.
 """
 
 import shutil

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Print why the running interpreter cannot make the environment, or nothing when it can.
 
-Takes the accepted versions as one argument, separated by spaces. Written to run under any Python 3, so that an old one
-is told apart from none.
+Takes the accepted versions as one argument, separated by spaces. Written to run under any Python 3,
+so that an old one is told apart from none.
 """
 
 import os

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Point the CMake files of pip-installed ROS 2 packages at this interpreter's headers.
 
-The wheels were built in a container, and their exported CMake targets still name that container's Python and NumPy
-headers (/opt/python/...). Without this no interface package builds against them. Running it again changes nothing.
+The wheels were built in a container, and their exported CMake targets still name that container's
+Python and NumPy headers (/opt/python/...). Without this no interface package builds against them.
+Running it again changes nothing.
 """
 
 import os
@@ -31,7 +32,7 @@ def main() -> None:
         text = path.read_text(encoding='utf-8')
         if '/opt/python/' not in text:
             continue
-        # A new file takes the place of the old one in one move: an interrupted run leaves no half of a file.
+        # A new file takes the place of the old one at once: no interruption leaves half of one.
         draft = path.with_suffix('.draft')
         draft.write_text(relocate(text), encoding='utf-8')
         os.replace(draft, path)

@@ -83,7 +83,9 @@ def send_goal(args: argparse.Namespace) -> int:
     action_class = load_type('action', args.action_type)
     goal = from_yaml(action_class.Goal, args.goal)
     with graph(args.spin_time) as seen:
-        client = ActionClient(seen.node, action_class, absolute(args.action_name))
+        name = absolute(args.action_name)
+        seen.discovered(lambda: name in seen.collect(get_action_names_and_types))
+        client = ActionClient(seen.node, action_class, name)
         if not client.server_is_ready():
             print('Waiting for an action server to become available...')
             seen.spin_until(client.server_is_ready)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import rclpy
@@ -25,26 +26,34 @@ Names: TypeAlias = list[tuple[str, list[str]]]
 # How often conditions of the graph, which raise no events here, are looked at.
 _POLL_S = 0.05
 
-# A DDS participant that has just come misses others, each with a chance of 10 to 40 %, until they
-# repeat themselves after up to 3 s. There is no daemon here that has looked all the time, so
-# several participants look together: what all miss at once is rare.
+# A DDS participant that has just come misses, with a chance of 10 to 40 %, what the others answer
+# to it, until they repeat it after up to 3 s. There is no daemon here that has looked all the time,
+# so several participants look together: that all of them miss the same is rare.
 _OBSERVERS = 3
 
 
 class Graph:
-    """Our own node, and what runs besides it.
+    """What runs, and a node to talk with it.
 
     Args:
-        observers: nodes of separate participants, for looking; the first also communicates.
+        observers: nodes of separate participants that look together.
         spin_time: seconds that looking for what is running may take.
     """
 
     def __init__(self, observers: list[Node], spin_time: float) -> None:
-        self.node = observers[0]
         self._observers = observers
         self._deadline = time.monotonic() + spin_time
-        self._executor = SingleThreadedExecutor(context=self.node.context)
-        self._executor.add_node(self.node)
+
+    @cached_property
+    def node(self) -> Node:
+        """The node to talk with: the one that knows most of the graph when it is first needed."""
+        return max(self._observers, key=lambda observer: len(observer.get_node_names()))
+
+    @cached_property
+    def _executor(self) -> SingleThreadedExecutor:
+        executor = SingleThreadedExecutor(context=self.node.context)
+        executor.add_node(self.node)
+        return executor
 
     def discover(self) -> None:
         """Wait until everything that runs should have been seen."""

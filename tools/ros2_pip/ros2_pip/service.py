@@ -51,7 +51,9 @@ def call_service(args: argparse.Namespace) -> None:
     service_class = load_type('srv', args.service_type)
     request = from_yaml(service_class.Request, args.values)
     with graph(args.spin_time) as seen:
-        client = seen.node.create_client(service_class, absolute(args.service_name))
+        name = absolute(args.service_name)
+        seen.discovered(lambda: name in seen.services())
+        client = seen.node.create_client(service_class, name)
         if not client.service_is_ready():
             print('waiting for service to become available...')
             seen.spin_until(client.service_is_ready)

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Callable
 
 # Seconds to look around before everything that runs is taken to be known.
-LIST_S = 1.0
+LIST_S = 1.5
 
 Verb = Callable[[argparse.Namespace], 'int | None']
 

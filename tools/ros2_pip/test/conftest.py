@@ -38,6 +38,18 @@ def run_launch(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str]]:
 
 
 @pytest.fixture
+def run_cli(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int | str | None, str]]:
+    """Give a function that runs `ros2 ...` in this process: (what main returns, output)."""
+    from ros2_pip import cli
+
+    def run(*arguments: str) -> tuple[int | str | None, str]:
+        result = cli.main(arguments)
+        return result, capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Install a ROS package `lab` with an executable `show`, which prints its arguments."""
     index = tmp_path / 'share/ament_index/resource_index/packages'

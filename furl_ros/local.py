@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole method in one process and one loop, without ROS.
+
+The same cores as in the graph, one after the other: for tests, for sweeps over seeds and tasks,
+and as the sequential baseline that the graph's speed is measured against.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from furl_ros.bridge import graph
+from furl_ros.core.alignment import Aligner
+from furl_ros.core.config import AlignConfig, TrainConfig, VlmConfig
+from furl_ros.core.replay import Transition
+from furl_ros.core.reporting import Reporter
+from furl_ros.core.run import ALIGNMENT_FILE, UNSTORED, RunFolder
+from furl_ros.core.seeds import episode_seed, evaluation_seeds
+from furl_ros.core.settings import SettingError, from_mapping
+from furl_ros.core.trainer import Trainer
+from furl_ros.core.vlm import Scorer, load_vlm
+from sim.config import SimConfig
+from sim.envs import Step, make
+from sim.oracle import goal_image
+
+PARAMS_FILE = Path(__file__).parents[1] / 'config' / 'train.yaml'
+
+
+class LocalRun:
+    """One training run in this process.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+
+    Raises:
+        SettingError: a value is not accepted.
+    """
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+        sim_config = self.config(SimConfig)
+        self.train_config = self.config(TrainConfig)
+        self.align_config = self.config(AlignConfig)
+        self.env = make(dataclasses.replace(sim_config, render=graph.uses_vlm(values)))
+        self.eval_env = make(dataclasses.replace(sim_config, render=False))
+        self.aligner = self.scorer = text = None
+        if graph.uses_vlm(values):
+            self.scorer = Scorer(load_vlm(self.config(VlmConfig)), values['prompt'])
+            text = self.scorer.vlm.encode_text(values['prompt'])
+            goal = goal_image(sim_config)
+            self.aligner = Aligner(
+                self.align_config,
+                self.train_config.method,
+                text,
+                None if goal is None else self.scorer.encode(goal[None])[0],
+                self.train_config.seed,
+                self.train_config.warmup_steps,
+            )
+        self.trainer = Trainer(
+            self.train_config, self.env.observation_space, self.env.action_space, text
+        )
+        if values['resume']:
+            self.trainer.load(Path(values['resume']))
+            if self.aligner is not None:
+                self.aligner.load(Path(values['resume']) / ALIGNMENT_FILE)
+        self.use_heads()
+        stored = {name: value for name, value in values.items() if name not in UNSTORED}
+        self.folder = RunFolder(values['run_folder'], stored)
+        self.reporter = Reporter(self.folder, self.trainer.steps)
+
+    def config(self, kind: type) -> Any:
+        """The settings of one dataclass."""
+        return from_mapping(kind, graph.for_node(self.values, kind))
+
+    def use_heads(self) -> None:
+        """Relabel with the heads as they are now."""
+        if self.aligner is not None and self.aligner.method.heads != 'none':
+            self.trainer.set_heads(self.aligner.heads, self.aligner.version)
+
+    def steps(self) -> Iterator[int]:
+        """Train until the end, yielding the number of environment steps after each."""
+        trainer, config = self.trainer, self.train_config
+        while trainer.steps < config.total_steps:
+            episode = trainer.start_episode()
+            with trainer.stages('reset'):
+                now = self.env.reset(episode_seed(config.seed, 0, episode))
+            index = 0
+            while not (now.terminated or now.truncated) and trainer.steps < config.total_steps:
+                action, _ = trainer.act(now.state, index)
+                with trainer.stages('step_and_render'):
+                    after = self.env.step(action)
+                index += 1
+                self.learn(now, after, episode, index)
+                now = after
+                yield trainer.steps
+            if now.terminated or now.truncated:
+                self.reporter.episode(trainer.end_episode(0, episode), trainer.success_rate)
+            if self.crossed(config.eval_every, index):
+                self.evaluate()
+            if self.crossed(config.checkpoint_every, index):
+                self.save()
+        self.evaluate()
+        self.save()
+
+    def learn(self, before: Step, after: Step, episode: int, index: int) -> None:
+        """Score the frame, align the heads, store the step, make the updates that it calls for."""
+        trainer, embedding = self.trainer, np.zeros(0, np.float32)
+        if self.scorer is not None:
+            with trainer.stages('encode'):
+                embedding = self.scorer.encode(after.frame[None])[0]
+            last = after.terminated or after.truncated
+            self.aligner.add(embedding, after.success, last)
+            with trainer.stages('head_update'):
+                for _ in range(self.align_config.head_updates_per_step):
+                    self.aligner.update()
+            trainer.heads_version = self.aligner.version
+        trainer.add(
+            Transition(
+                before.state,
+                trainer.scale(after.action),
+                after.state,
+                after.task_reward,
+                after.success,
+                after.terminated,
+                embedding,
+                trainer.steps,
+                0,
+                episode,
+                index,
+            )
+        )
+        while trainer.owed > 0:
+            trainer.update()
+
+    def crossed(self, every: int, length: int) -> bool:
+        """Whether the last ``length`` steps crossed a multiple of ``every``; never the end."""
+        steps = self.trainer.steps
+        if not every or steps >= self.train_config.total_steps:
+            return False
+        return steps // every > (steps - length) // every
+
+    def evaluate(self) -> None:
+        """Run evaluation episodes on their own environment."""
+        config = self.train_config
+        if config.eval_every:
+            seeds = evaluation_seeds(config.seed, config.eval_episodes)
+            with self.trainer.stages('evaluate'):
+                evaluation = self.trainer.evaluate(self.eval_env.reset, self.eval_env.step, seeds)
+            self.reporter.evaluation(evaluation)
+
+    def save(self) -> None:
+        """Write a checkpoint of everything learned."""
+        step, keep = self.trainer.steps, self.train_config.keep_checkpoints
+        with self.trainer.stages('save'), self.folder.checkpoint(step, keep) as folder:
+            if self.aligner is not None:
+                self.aligner.save(folder / ALIGNMENT_FILE)
+            self.trainer.save(folder)
+
+    def report(self) -> str:
+        """Write one row of the curves; returns the line for people."""
+        stage = self.aligner.stage if self.aligner else 0
+        self.reporter.progress(self.trainer, stage)
+        return self.reporter.line(self.trainer, self.train_config.total_steps, stage)
+
+    def close(self) -> None:
+        """Close files and environments."""
+        self.reporter.close()
+        self.env.close()
+        self.eval_env.close()
+
+
+def train(values: dict[str, Any], log_every: int = 1_000) -> Path:
+    """Train with a progress bar; returns the run folder.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+        log_every: environment steps between rows of the curves.
+    """
+    run = LocalRun(values)
+    try:
+        with tqdm(total=values['total_steps'], initial=run.trainer.steps, unit='step') as bar:
+            for step in run.steps():
+                bar.update()
+                if step % log_every == 0:
+                    bar.set_postfix_str(run.report().split(' | ', 2)[2])
+        run.report()
+    finally:
+        run.close()
+    return run.folder.path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of ``ros2 run furl_ros local_train``."""
+    parser = argparse.ArgumentParser(
+        'local_train', description='Train without ROS. Settings are given as name:=value.'
+    )
+    parser.add_argument('settings', nargs='*', metavar='name:=value')
+    parser.add_argument('--params-file', default=str(PARAMS_FILE), help='ROS parameter file')
+    parser.add_argument('--threads', type=int, default=0, help="torch threads; 0: torch's choice")
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        given = {}
+        for text in options.settings:
+            name, separator, value = text.partition(':=')
+            if not separator:
+                raise SettingError(f'{text!r} is no setting; accepted: name:=value')
+            given[name] = value
+        print(train(graph.settings_of_run(given, options.params_file)))
+    except SettingError as error:
+        sys.exit(f'error: {error}')
+
+
+if __name__ == '__main__':
+    main()

@@ -7,7 +7,9 @@ and as the sequential baseline that the graph's speed is measured against.
 
 import argparse
 import dataclasses
+import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,8 +31,6 @@ from furl_ros.core.vlm import Scorer, load_vlm
 from sim.config import SimConfig
 from sim.envs import Step, make
 from sim.oracle import goal_image
-
-PARAMS_FILE = Path(__file__).parents[1] / 'config' / 'train.yaml'
 
 
 class LocalRun:
@@ -184,6 +184,7 @@ def train(values: dict[str, Any], log_every: int = 1_000) -> Path:
         log_every: environment steps between rows of the curves.
     """
     run = LocalRun(values)
+    started = time.perf_counter()
     try:
         with tqdm(total=values['total_steps'], initial=run.trainer.steps, unit='step') as bar:
             for step in run.steps():
@@ -191,6 +192,8 @@ def train(values: dict[str, Any], log_every: int = 1_000) -> Path:
                 if step % log_every == 0:
                     bar.set_postfix_str(run.report().split(' | ', 2)[2])
         run.report()
+        stages = run.trainer.stages.seconds | {'wall': time.perf_counter() - started}
+        (run.folder.path / 'stages.json').write_text(json.dumps(stages))
     finally:
         run.close()
     return run.folder.path
@@ -202,8 +205,9 @@ def main(arguments: list[str] | None = None) -> None:
         'local_train', description='Train without ROS. Settings are given as name:=value.'
     )
     parser.add_argument('settings', nargs='*', metavar='name:=value')
-    parser.add_argument('--params-file', default=str(PARAMS_FILE), help='ROS parameter file')
+    parser.add_argument('--params-file', default='', help='ROS parameter file')
     parser.add_argument('--threads', type=int, default=0, help="torch threads; 0: torch's choice")
+    parser.add_argument('--log-every', type=int, default=1_000, help='steps between curve rows')
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -214,7 +218,8 @@ def main(arguments: list[str] | None = None) -> None:
             if not separator:
                 raise SettingError(f'{text!r} is no setting; accepted: name:=value')
             given[name] = value
-        print(train(graph.settings_of_run(given, options.params_file)))
+        values = graph.settings_of_run(given, options.params_file)
+        print(train(values, options.log_every))
     except SettingError as error:
         sys.exit(f'error: {error}')
 

@@ -95,13 +95,13 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
 
     Args:
         given: arguments that were typed, as text.
-        params_file: ROS parameter file.
+        params_file: ROS parameter file; '' for none.
 
     Raises:
         SettingError: a name or a value is not accepted, or does not fit the run to resume.
     """
     values = defaults()
-    from_file = read_params_file(params_file)
+    from_file = read_params_file(params_file) if params_file else {}
     for name in from_file:
         if name not in values:
             raise SettingError(

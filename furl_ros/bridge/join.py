@@ -84,7 +84,8 @@ class StampJoin(Generic[S]):
         if stamp <= self._joined:
             self.counts['scores in the past'] += 1
             return
-        self._scores[stamp] = score
+        # The first one counts, so that all who read the same scores join the same steps.
+        self._scores.setdefault(stamp, score)
         if len(self._scores) > self.max_waiting_scores:
             self._scores.pop(min(self._scores))
             self.counts['scores without an observation'] += 1

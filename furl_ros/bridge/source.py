@@ -105,14 +105,17 @@ class Source:
         self._actions.publish(to_action(self.todo.stamp, action, agent))
         self.todo, self._answered = None, True
 
-    def take(self) -> Joined[Score] | None:
+    def take(self, hold: bool = True) -> Joined[Score] | None:
         """The next complete step, in order, if there is one.
 
-        The step that leads to an observation is held back until that observation is answered:
-        so the order of acting and learning never depends on when a score arrives.
+        Args:
+            hold: keep the step that leads to ``todo`` back until that is answered: so the order
+                of acting and learning never depends on when a score arrives.
         """
         self.ready.extend(self.join.pop())
-        held = self.ready and self.todo is not None and self.ready[0].after is self.todo
+        held = (
+            hold and self.ready and self.todo is not None and self.ready[0].after is self.todo
+        )
         return self.ready.popleft() if self.ready and not held else None
 
     def _on_info(self, message: SourceInfo) -> None:
@@ -154,9 +157,12 @@ class Source:
 
     def _on_score(self, message: FrameScore) -> None:
         embedding = np.asarray(message.embedding, np.float32)
-        good = message.status == FrameScore.OK and len(embedding) == self.embedding_width
-        if message.status == FrameScore.OK and not (good and np.isfinite(embedding).all()):
-            self.join.counts['bad embeddings'] += 1
-            good = False
-        score = Score(embedding, message.reward) if good else None
+        score = None
+        if message.status == FrameScore.OK:
+            if len(embedding) != self.embedding_width:
+                # Not from the model that sent the prompt: its answer is still to come.
+                self.join.counts['bad embeddings'] += 1
+                return
+            if np.isfinite(embedding).all():
+                score = Score(embedding, message.reward)
         self.join.add_score(to_ns(message.header.stamp), score)

@@ -9,7 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from furl_interfaces.msg import FrameScore, Observation, PromptEmbedding, RewardHeads
+from furl_interfaces.msg import (
+    FrameScore,
+    Observation,
+    PromptEmbedding,
+    RewardHeads,
+    SourceInfo,
+)
 from furl_interfaces.srv import SaveCheckpoint
 from furl_ros.bridge.config import AlignmentNodeConfig
 from furl_ros.bridge.convert import to_heads_msg, to_ns, to_time
@@ -23,7 +29,7 @@ from furl_ros.core.config import AlignConfig
 from furl_ros.core.run import find_checkpoint
 
 FILE = 'alignment.safetensors'
-FAREWELL_S = 5.0  # seconds that a stopping node waits for the learner's last checkpoint
+FAREWELL_S = 10.0  # seconds that a stopping node waits for the learner's last checkpoint
 
 
 class AlignmentNode(FurlNode):
@@ -39,12 +45,19 @@ class AlignmentNode(FurlNode):
         self.newest_stamp = 0
         self.losses: dict[str, float] = {}
         self.joins = {source: StampJoin() for source in self.config.sources}
+        self.infos: dict[str, SourceInfo] = {}
         self.saved = threading.Event()
 
         self.heads_publisher = self.create_publisher(RewardHeads, 'reward_heads', LATCHED)
         self.create_subscription(PromptEmbedding, 'prompt_embedding', self.on_prompt, LATCHED)
         for source in self.config.sources:
             prefix = f'{source}/' if source else ''
+            self.create_subscription(
+                SourceInfo,
+                f'{prefix}source_info',
+                lambda message, source=source: self.infos.update({source: message}),
+                LATCHED,
+            )
             self.create_subscription(
                 Observation,
                 f'{prefix}observation',
@@ -85,8 +98,10 @@ class AlignmentNode(FurlNode):
 
     def on_observation(self, message: Observation, source: str) -> None:
         """Queue an observation until its frame's score is there."""
+        info = self.infos.get(source)
+        sizes = (info.state_size, len(info.action_low)) if info else ()
         try:
-            sensed = from_observation(message)
+            sensed = from_observation(message, *sizes)
         except ValueError as error:
             self.count_bad('bad observations', str(error))
             return
@@ -95,9 +110,18 @@ class AlignmentNode(FurlNode):
 
     def on_score(self, message: FrameScore, source: str) -> None:
         """Take a score; it may complete a step."""
-        embedding = np.asarray(message.embedding, np.float32)
-        good = message.status == FrameScore.OK and np.isfinite(embedding).all()
-        self.joins[source].add_score(to_ns(message.header.stamp), embedding if good else None)
+        embedding = None
+        if message.status == FrameScore.OK:
+            embedding = np.asarray(message.embedding, np.float32)
+            if self.aligner is not None and len(embedding) != len(self.aligner.text):
+                self.count_bad(
+                    'bad embeddings',
+                    f'{len(embedding)} values; accepted: {len(self.aligner.text)}',
+                )
+                return
+            if not np.isfinite(embedding).all():
+                embedding = None
+        self.joins[source].add_score(to_ns(message.header.stamp), embedding)
         self.take_in()
 
     def take_in(self) -> None:

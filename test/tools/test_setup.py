@@ -26,16 +26,16 @@ on_linux = pytest.mark.skipif(sys.platform != 'linux', reason='the set-up is for
 
 
 def run(
-    *command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | str = '/'
+    *command: str | Path, env: Mapping[str, str] | None = None, timeout: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in the test's environment plus `env`; its output is text."""
+    """Run a command from / in the test's environment plus `env`; its output is text."""
     return subprocess.run(
         command,
         env={**os.environ, **(env or {})},
-        cwd=cwd,
+        cwd='/',
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=timeout,
     )
 
 
@@ -74,7 +74,7 @@ class TestSetup:
     def test_again_does_nothing_and_is_quick(self) -> None:
         if not (ROOT / '.venv' / 'furl-checked').exists():
             pytest.skip('this folder is not set up by tools/setup')
-        run(ROOT / 'tools' / 'setup')
+        run(ROOT / 'tools' / 'setup', timeout=600.0)
         start = time.monotonic()
         done = run(ROOT / 'tools' / 'setup')
         assert time.monotonic() - start < 1.0
@@ -130,7 +130,7 @@ class TestSetup:
         )
         assert done.returncode == 2
         assert f'{old}: is version 3.9' in done.stderr
-        assert '3.11, 3.12, 3.13' in done.stderr
+        assert 'no suitable Python: wanted is 3.' in done.stderr
 
     def test_failed_step_shows_the_end_of_its_log(self, bare: Path, tmp_path: Path) -> None:
         # Passes the examination (which calls it with a file) and fails to make an environment.

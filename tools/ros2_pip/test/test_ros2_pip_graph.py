@@ -81,7 +81,7 @@ def test_commands_find_the_graph_by_themselves():
         for command, _ in running:
             command.kill()
     rate = float(running[-1][0].output.partition('average rate: ')[2].split()[0])
-    assert 5.0 < rate < 25.0, 'the node publishes at 20 Hz, but the machine may be busy'
+    assert 2.0 < rate < 80.0, 'the node publishes at 20 Hz, but a busy machine makes it uneven'
 
 
 # Nodes and topics

@@ -59,7 +59,6 @@ def node(executable: str, *parameters: dict, namespace: str = '', threads: int =
         namespace=namespace,
         parameters=[merged],
         output='screen',
-        emulate_tty=True,
         additional_env={'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'},
         **FAREWELL,
     )
@@ -67,7 +66,9 @@ def node(executable: str, *parameters: dict, namespace: str = '', threads: int =
 
 def on_exit(event, context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """The graph ends with any of its nodes; a node that failed makes the launch fail."""
-    if event.returncode != 0 and not context.is_shutdown:
+    if context.is_shutdown:
+        return []
+    if event.returncode != 0:
         raise RuntimeError(f'{event.process_name} ended with exit code {event.returncode}')
     return [Shutdown(reason=f'{event.process_name} has finished')]
 
@@ -118,7 +119,10 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 'reward_node',
                 graph.for_node(values, config.RewardNodeConfig, VlmConfig),
                 shared,
-                {'expect_goal_image': method.goal_image},
+                {
+                    'expect_goal_image': method.goal_image,
+                    'image_qos': 'sensor' if values['real_time'] else values['image_qos'],
+                },
             )
         )
         nodes.append(

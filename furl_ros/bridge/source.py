@@ -113,9 +113,7 @@ class Source:
                 of acting and learning never depends on when a score arrives.
         """
         self.ready.extend(self.join.pop())
-        held = (
-            hold and self.ready and self.todo is not None and self.ready[0].after is self.todo
-        )
+        held = hold and self.ready and self.todo is not None and self.ready[0].after is self.todo
         return self.ready.popleft() if self.ready and not held else None
 
     def _on_info(self, message: SourceInfo) -> None:

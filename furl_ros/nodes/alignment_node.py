@@ -113,16 +113,20 @@ class AlignmentNode(FurlNode):
         embedding = None
         if message.status == FrameScore.OK:
             embedding = np.asarray(message.embedding, np.float32)
-            if self.aligner is not None and len(embedding) != len(self.aligner.text):
-                self.count_bad(
-                    'bad embeddings',
-                    f'{len(embedding)} values; accepted: {len(self.aligner.text)}',
-                )
+            if self.aligner is not None and not self.fits(embedding):
+                # Not from the model that sent the prompt: its answer is still to come.
                 return
             if not np.isfinite(embedding).all():
                 embedding = None
         self.joins[source].add_score(to_ns(message.header.stamp), embedding)
         self.take_in()
+
+    def fits(self, embedding: np.ndarray) -> bool:
+        """Whether an embedding is as wide as the prompt's; counted when not."""
+        width = len(self.aligner.text)
+        if len(embedding) != width:
+            self.count_bad('bad embeddings', f'{len(embedding)} values; accepted: {width}')
+        return len(embedding) == width
 
     def take_in(self) -> None:
         """Give the aligner every step that is complete, with one head update each."""
@@ -130,11 +134,7 @@ class AlignmentNode(FurlNode):
             return
         for source, join in self.joins.items():
             for before, after, embedding in join.pop():
-                if len(embedding) != len(self.aligner.text):
-                    self.count_bad(
-                        'bad embeddings',
-                        f'{len(embedding)} values; accepted: {len(self.aligner.text)}',
-                    )
+                if not self.fits(embedding):
                     continue
                 if before.step == 0:
                     self.aligner.drop_episode(source)

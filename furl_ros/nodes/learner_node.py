@@ -45,6 +45,7 @@ from furl_ros.core.settings import SettingError
 from furl_ros.core.trainer import Trainer
 
 ALIGNMENT_WAIT_S = 10.0  # seconds that a checkpoint waits for the alignment's part
+RESULT_WAIT_S = 0.5  # seconds that the middleware has to deliver the result of a Train goal
 REAL_TIME_BACKLOG = 100  # updates that may be owed when a robot does not wait for us
 
 
@@ -83,11 +84,13 @@ class LearnerNode(FurlNode):
         self.target = self.train_config.total_steps
         self.orders: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.busy = False
-        self.cancel = threading.Event()
+        self.stop, self.cancel = threading.Event(), threading.Event()
         self.goal: ServerGoalHandle | None = None
         self.outcome: Train.Result | None = None
         self.heard = time.monotonic()
         self.due_eval = self.due_checkpoint = self.due_line = 0.0
+        self.reported = 0
+        self.episodes: dict[int, int] = {}
 
         put = self.inbox.put
         for kind, topic, handler in (
@@ -109,7 +112,7 @@ class LearnerNode(FurlNode):
             Train,
             'train',
             execute_callback=self.on_goal,
-            goal_callback=lambda _: GoalResponse.REJECT if self.busy else GoalResponse.ACCEPT,
+            goal_callback=self.on_goal_request,
             cancel_callback=lambda _: CancelResponse.ACCEPT,
             # A goal that is being awaited would block the other callbacks of its group.
             callback_group=ReentrantCallbackGroup(),
@@ -138,20 +141,19 @@ class LearnerNode(FurlNode):
             return
         self.stage = message.stage
         self.heads[message.transitions] = (heads, message.version)
-        if self.trainer is not None:
-            self.use_newest_heads()
+        if self.trainer is not None and not self.config.deterministic:
+            self.use_heads(max(self.heads))
 
-    def use_newest_heads(self) -> None:
-        """Give the trainer the heads that have seen most, and forget the others."""
-        if self.heads:
-            newest = max(self.heads)
-            self.trainer.set_heads(*self.heads[newest])
-            self.heads = {newest: self.heads[newest]}
+    def use_heads(self, transitions: int) -> None:
+        """Give the trainer the heads that have seen so much, and forget the older ones."""
+        self.trainer.set_heads(*self.heads[transitions])
+        self.heads = {seen: heads for seen, heads in self.heads.items() if seen >= transitions}
 
     # Work, in the main thread.
 
     def work(self, stop: threading.Event) -> int:
         """Train when asked to, until stopped."""
+        self.stop = stop
         if self.config.autostart:
             self.order(self.train_config.total_steps)
         while not stop.is_set():
@@ -160,12 +162,23 @@ class LearnerNode(FurlNode):
             except queue.Empty:
                 self.inbox.drain()
                 continue
-            error = self.train(target, stop)
-            if error == Train.Result.FAILED:
-                return 1
-            if self.config.exit_when_done:
-                break
+            failed = self.train(target) == Train.Result.FAILED
+            if failed or self.config.exit_when_done:
+                self.await_result_sent()
+                return int(failed)
         return 0
+
+    @property
+    def stopped(self) -> bool:
+        """The work is to end now: the node stops, or the training was cancelled."""
+        return self.stop.is_set() or self.cancel.is_set()
+
+    def await_result_sent(self) -> None:
+        """Before leaving: let the client of a Train goal hear how it ended."""
+        while self.goal is not None and not self.stop.wait(0.1):
+            pass
+        if self.goal_done is not None:
+            self.stop.wait(RESULT_WAIT_S)
 
     def order(self, target: int) -> None:
         """Have the main thread train until ``target`` environment steps."""
@@ -173,15 +186,15 @@ class LearnerNode(FurlNode):
         self.cancel.clear()
         self.orders.put(target)
 
-    def train(self, target: int, stop: threading.Event) -> int:
+    def train(self, target: int) -> int:
         """Train until ``target`` steps, a stop or a cancel; always saves. Returns an error_code."""
         self.target = target
         code, text = Train.Result.OK, ''
         try:
-            if self.trainer is None and not self.prepare(stop):
+            if self.trainer is None and not self.prepare():
                 code, text = Train.Result.CANCELLED, 'stopped before the start'
             else:
-                self.loop(target, stop)
+                self.loop(target)
                 if self.trainer.steps < target:
                     code, text = Train.Result.CANCELLED, 'stopped'
                 else:
@@ -208,13 +221,13 @@ class LearnerNode(FurlNode):
         self.busy = False
         return code
 
-    def prepare(self, stop: threading.Event) -> bool:
+    def prepare(self) -> bool:
         """Wait for the other nodes, then make the trainer; False when stopped meanwhile."""
         reported, reported_at = '', time.monotonic()
         while True:
             self.inbox.drain(0.05)
             self.eval_inbox.drain()
-            if stop.is_set() or self.cancel.is_set():
+            if self.stopped:
                 return False
             missing = [source.waiting_for for source in self.sources if source.waiting_for]
             if self.eval_source is not None and self.eval_source.waiting_for:
@@ -240,9 +253,11 @@ class LearnerNode(FurlNode):
         self.stages = self.trainer.stages
         if self.checkpoint is not None:
             self.trainer.load(self.checkpoint)
-        self.use_newest_heads()
+        if self.heads:
+            self.use_heads(max(self.heads))
         self.folder = RunFolder(self.config.run_folder, config)
         self.reporter = Reporter(self.folder, self.trainer.steps)
+        self.reported = self.trainer.steps
         every = self.train_config
         self.due_eval = self.next_due(every.eval_every)
         self.due_checkpoint = self.next_due(every.checkpoint_every)
@@ -253,12 +268,12 @@ class LearnerNode(FurlNode):
         """The next multiple of ``every`` environment steps; infinity for 0."""
         return (self.trainer.steps // every + 1) * every if every else float('inf')
 
-    def loop(self, target: int, stop: threading.Event) -> None:
+    def loop(self, target: int) -> None:
         """The training loop: one action, one step taken in, one update, as they become possible."""
         for source in self.sources:
             self.start_episode(source)
         while self.trainer.steps < target or self.trainer.owed > 0:
-            if stop.is_set() or self.cancel.is_set():
+            if self.stopped:
                 return
             progress = self.inbox.drain()
             if progress:
@@ -268,7 +283,7 @@ class LearnerNode(FurlNode):
                     now = source.todo
                     source.act(*self.trainer.act(now.state, now.step, source.index))
                     progress = True
-                joined = source.take()
+                joined = source.take(hold=self.wants_more(target))
                 if joined is not None:
                     self.take_in(source, joined)
                     progress = True
@@ -276,12 +291,16 @@ class LearnerNode(FurlNode):
                     self.get_logger().warning(f'{source.name or "the source"} has restarted')
                     self.start_episode(source)
             if self.trainer.owed > 0:
-                self.await_heads(stop)
-                self.trainer.update()
+                if self.await_heads():
+                    self.trainer.update()
             elif not progress:
                 self.idle()
             if time.monotonic() >= self.due_line:
                 self.report()
+
+    def wants_more(self, target: int) -> bool:
+        """Whether steps beyond those that have begun are needed."""
+        return self.trainer.steps + sum(source.in_flight for source in self.sources) < target
 
     def may_act(self, source: Source, target: int) -> bool:
         """Whether ``todo`` of a source may be answered now: the back-pressure."""
@@ -290,9 +309,7 @@ class LearnerNode(FurlNode):
         # Bit for bit: the whole effect of the step before comes first.
         owed, in_flight = (0, 1) if self.config.deterministic else (1, self.config.max_in_flight)
         return (
-            self.trainer.steps + sum(other.in_flight for other in self.sources) < target
-            and self.trainer.owed <= owed
-            and source.in_flight <= in_flight
+            self.wants_more(target) and self.trainer.owed <= owed and source.in_flight <= in_flight
         )
 
     def take_in(self, source: Source, joined: Joined[Score]) -> None:
@@ -309,7 +326,7 @@ class LearnerNode(FurlNode):
                 score.embedding,
                 after.stamp,
                 source.index,
-                after.episode,
+                self.episodes[source.index],
                 after.step,
             ),
             score.reward,
@@ -318,7 +335,7 @@ class LearnerNode(FurlNode):
             self.trainer.forgive(REAL_TIME_BACKLOG)
         if not after.last:
             return
-        self.finish_episode(source, after.stamp, after.episode)
+        self.finish_episode(source, after.stamp)
         if self.trainer.steps >= self.due_eval:
             self.evaluate()
             self.due_eval = self.next_due(self.train_config.eval_every)
@@ -329,12 +346,12 @@ class LearnerNode(FurlNode):
 
     def start_episode(self, source: Source) -> None:
         """Ask a source for its next episode, with the seed that belongs to it."""
-        number = self.trainer.start_episode(source.index)
+        number = self.episodes[source.index] = self.trainer.start_episode(source.index)
         source.reset(episode_seed(self.train_config.seed, source.index, number))
 
-    def finish_episode(self, source: Source, stamp: int, number: int) -> None:
+    def finish_episode(self, source: Source, stamp: int) -> None:
         """Write and publish the result of an episode."""
-        episode = self.trainer.end_episode(source.index, number)
+        episode = self.trainer.end_episode(source.index, self.episodes[source.index])
         self.reporter.episode(episode, self.trainer.success_rate)
         message = EpisodeResult(
             source=source.name,
@@ -351,14 +368,19 @@ class LearnerNode(FurlNode):
         self.result_publisher.publish(message)
         self.rate_publisher.publish(Float64(data=self.trainer.success_rate))
 
-    def await_heads(self, stop: threading.Event) -> None:
-        """Deterministic: wait for the heads that belong to this number of steps."""
+    def await_heads(self) -> bool:
+        """Deterministic: use the heads that belong to this number of steps; False when stopped."""
         if not self.config.deterministic or self.method.heads != 'trained':
-            return
+            return True
         needed = self.trainer.steps // self.config.publish_every * self.config.publish_every
-        while max(self.heads, default=-1) < needed and not stop.is_set():
+        while max(self.heads, default=-1) < needed:
+            if self.stopped:
+                return False
             with self.stages('wait'):
                 self.inbox.drain(0.1)
+        # Newer ones may be here already: how soon they come is chance.
+        self.use_heads(min(seen for seen in self.heads if seen >= needed))
+        return True
 
     def idle(self) -> None:
         """Nothing to do: wait for a message; ask again when a robot has gone silent."""
@@ -388,7 +410,8 @@ class LearnerNode(FurlNode):
                     evaluation_seeds(config.seed, config.eval_episodes),
                 )
         except SourceError as error:
-            self.count_bad('failed evaluations', str(error))
+            if not self.stopped:
+                self.count_bad('failed evaluations', str(error))
             return
         self.reporter.evaluation(evaluation)
 
@@ -405,7 +428,7 @@ class LearnerNode(FurlNode):
     def evaluation_observation(self) -> Sensed:
         """Wait for the next observation of the evaluation robot."""
         deadline = time.monotonic() + self.config.stall_timeout
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self.stopped:
             if self.eval_source.todo is not None:
                 return self.eval_source.todo
             joined = self.eval_source.take()
@@ -462,7 +485,9 @@ class LearnerNode(FurlNode):
         self.due_line = time.monotonic() + self.config.log_every
         warming = self.trainer.steps < self.train_config.warmup_steps
         self.state = TrainingStatus.WARMUP if warming else TrainingStatus.TRAINING
-        self.reporter.progress(self.trainer, self.stage)
+        if self.trainer.steps > self.reported:
+            self.reporter.progress(self.trainer, self.stage)
+            self.reported = self.trainer.steps
         self.detail = self.reporter.line(self.trainer, self.target, self.stage)
         self.get_logger().info(self.detail)
 
@@ -490,6 +515,13 @@ class LearnerNode(FurlNode):
         if response.success:
             self.inbox.put(self.save)
         return response
+
+    def on_goal_request(self, _: Train.Goal) -> GoalResponse:
+        """Train action: one goal at a time."""
+        if self.busy:
+            return GoalResponse.REJECT
+        self.busy = True
+        return GoalResponse.ACCEPT
 
     async def on_goal(self, handle: ServerGoalHandle) -> Train.Result:
         """Train action: waits for the main thread without blocking the executor."""

@@ -179,8 +179,9 @@ class SimNode(FurlNode):
         self.observation_publisher.publish(
             to_observation(self.now, WORLD_FRAME, self.env.episode_seed)
         )
-        if step.frame is not None:
-            self.info_publisher.publish(to_camera_info(self.env.intrinsics, stamp, CAMERA_FRAME))
+        intrinsics = self.env.intrinsics
+        if step.frame is not None and intrinsics is not None:
+            self.info_publisher.publish(to_camera_info(intrinsics, stamp, CAMERA_FRAME))
         joints = JointState(name=self.env.joint_names, position=self.env.joint_positions())
         joints.header.stamp = message_stamp
         self.joint_publisher.publish(joints)

@@ -23,8 +23,6 @@ def test_evaluation_episodes_are_the_same_each_time_and_no_training_episodes():
 
 def test_values_never_change():
     """Runs of old checkpoints go on with the episodes that they would have had."""
-    assert episode_seed(0, 0, 0) == EPISODE
-    assert evaluation_seeds(0, 1) == [EVALUATION]
+    assert episode_seed(0, 0, 0) == 1793958483
+    assert evaluation_seeds(0, 1) == [1109076676]
 
-
-XX

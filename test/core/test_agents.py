@@ -1,0 +1,352 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our agents against plain Stable-Baselines3, and their zips without us."""
+
+import pickle
+import subprocess
+import sys
+import textwrap
+import zipfile
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
+
+from furl_ros.core.agents import Agent
+from furl_ros.core.config import TrainConfig
+from furl_ros.core.replay import Replay, Transition
+from furl_ros.core.settings import SettingError
+
+STATES = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+ACTIONS = gymnasium.spaces.Box(
+    np.array([-1, 0, -5, 2], np.float32), np.array([1, 10, -2, 3], np.float32)
+)
+CONFIG = TrainConfig(hidden_units=16, batch_size=32, buffer_size=1_000)
+
+
+class Nothing(gymnasium.Env):
+    """An environment for the spaces alone."""
+
+    observation_space, action_space = STATES, ACTIONS
+
+
+def agent(config=CONFIG, seed=0, states=STATES):
+    return Agent(config, states, ACTIONS, seed)
+
+
+def transitions(count):
+    generator = np.random.default_rng(1)
+    for number in range(count):
+        yield Transition(
+            generator.standard_normal(3).astype(np.float32),
+            generator.uniform(-1, 1, 4).astype(np.float32),
+            generator.standard_normal(3).astype(np.float32),
+            float(generator.standard_normal()),
+            False,
+            number % 7 == 0,
+            np.zeros(0),
+            number,
+            0,
+            0,
+            number,
+        )
+
+
+def replay(count=50):
+    filled = Replay(count, 3, 4, 0)
+    for transition in transitions(count):
+        filled.add(transition)
+    return filled
+
+
+def updated(agent, count=3):
+    generator, filled = np.random.default_rng(0), replay()
+    for _ in range(count):
+        batch = filled.sample(generator, CONFIG.batch_size)
+        agent.update(batch, batch.task_rewards)
+    return agent
+
+
+def tensors(sac):
+    """Everything that learning changes: parameters and optimizer states, by name."""
+    found = dict(sac.policy.state_dict()) | {'log_ent_coef': sac.log_ent_coef}
+    for name, optimizer in (
+        ('actor', sac.actor.optimizer),
+        ('critic', sac.critic.optimizer),
+        ('entropy', sac.ent_coef_optimizer),
+    ):
+        for index, state in optimizer.state_dict()['state'].items():
+            found |= {f'{name}/{index}/{key}': value for key, value in state.items()}
+    return found
+
+
+def assert_same(one, other, **tolerance):
+    one, other = tensors(one), tensors(other)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], **tolerance, msg=name)
+
+
+def test_hyper_parameters_of_the_paper():
+    sac = agent(TrainConfig()).sac
+    assert (sac.gamma, sac.tau, sac.batch_size) == (0.99, 0.01, 256)
+    assert sac.target_entropy == -2.0
+    assert sac.log_ent_coef.item() == 0.0  # a temperature of 1.0
+    for optimizer in (sac.actor.optimizer, sac.critic.optimizer, sac.ent_coef_optimizer):
+        assert isinstance(optimizer, torch.optim.Adam)
+        assert [group['lr'] for group in optimizer.param_groups] == [1e-4]
+    for network in (sac.actor.latent_pi, sac.critic.q_networks[0]):
+        layers = [type(layer).__name__ for layer in network][:4]
+        assert layers == ['Linear', 'ReLU', 'Linear', 'ReLU']
+        assert [network[index].out_features for index in (0, 2)] == [256, 256]
+    assert len(sac.critic.q_networks) == 2
+
+
+def test_an_update_is_that_of_plain_sb3():
+    """The same transitions, batches and noise; time limits (the dones that we never keep) too."""
+    ours = agent(seed=3)
+    plain = SAC(
+        'MlpPolicy',
+        Nothing(),
+        learning_rate=1e-4,
+        buffer_size=50,
+        gamma=0.99,
+        tau=0.01,
+        target_entropy=-2.0,
+        policy_kwargs={'net_arch': [16, 16]},
+        device='cpu',
+        seed=3,
+    )
+    plain.set_logger(Logger(folder=None, output_formats=[]))
+    for each in transitions(50):
+        limit = each.step % 5 == 0 and not each.terminated
+        plain.replay_buffer.add(
+            each.state,
+            each.next_state,
+            each.action,
+            np.array([each.task_reward]),
+            np.array([each.terminated or limit]),
+            [{'TimeLimit.truncated': limit}],
+        )
+    assert_same(ours.sac, plain, rtol=0, atol=0)
+    for number in range(4):
+        np.random.seed(number)
+        torch.manual_seed(number)
+        plain.train(gradient_steps=1, batch_size=CONFIG.batch_size)
+        torch.manual_seed(number)
+        batch = replay().sample(LikeSb3(number), CONFIG.batch_size)
+        ours.update(batch, batch.task_rewards)
+        assert_same(ours.sac, plain, rtol=0, atol=1e-6)
+
+
+class LikeSb3:
+    """Draws the rows that SB3's replay buffer draws after ``np.random.seed``."""
+
+    def __init__(self, seed):
+        np.random.seed(seed)
+
+    def integers(self, high, size):
+        return np.random.randint(0, high, size=size)
+
+
+def test_termination_ends_the_value_and_a_time_limit_does_not():
+    batch = replay().sample(np.random.default_rng(0), CONFIG.batch_size)
+    batch = batch._replace(task_rewards=torch.zeros_like(batch.task_rewards))
+    losses = {}
+    for terminated in (0.0, 1.0):
+        one = agent()
+        with torch.no_grad():  # a value of 100 in every next state
+            for network in one.sac.critic_target.q_networks:
+                network[-1].weight.zero_()
+                network[-1].bias.fill_(100)
+            for network in one.sac.critic.q_networks:
+                network[-1].weight.zero_()
+                network[-1].bias.zero_()
+        dones = torch.full_like(batch.terminated, terminated)
+        one.update(batch._replace(terminated=dones), batch.task_rewards)
+        losses[terminated] = one.losses()['critic_loss']
+    assert losses[1.0] == pytest.approx(0.0, abs=1e-6)
+    assert losses[0.0] == pytest.approx(99**2, rel=0.1)  # two critics, half the square each
+
+
+def test_actions_are_scaled_and_the_mean_action_is_that_of_sb3():
+    one = updated(agent())
+    state = np.array([0.3, -1, 2], np.float32)
+    action = one.act(state, deterministic=True)
+    assert action.shape == (4,)
+    assert action.dtype == np.float32
+    expected, _ = one.sac.predict(state, deterministic=True)
+    np.testing.assert_allclose(
+        ACTIONS.low + (action + 1) / 2 * (ACTIONS.high - ACTIONS.low), expected, atol=1e-5
+    )
+    drawn = np.stack([one.act(state) for _ in range(20)])
+    assert np.abs(drawn).max() <= 1
+    assert (drawn.std(axis=0) > 0.1).all()
+
+
+def test_the_mean_action_draws_nothing():
+    one = agent()
+    before = torch.get_rng_state()
+    one.act(np.zeros(3, np.float32), deterministic=True)
+    assert torch.equal(torch.get_rng_state(), before)
+    one.act(np.zeros(3, np.float32))
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+def test_save_and_load_restore_every_tensor(tmp_path):
+    one, other = updated(agent()), agent(seed=5)
+    one.save(tmp_path / 'a.zip', 123)
+    other.load(tmp_path / 'a.zip')
+    other.restore_counters(one.counters())
+    assert other.sac._n_updates == 3
+    for each in (one, other):
+        torch.manual_seed(0)
+        updated(each)
+    assert_same(one.sac, other.sac, rtol=0, atol=0)
+
+
+ALONE = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition('.')[0] in ('furl_ros', 'furl_interfaces', 'sim', 'rclpy'):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Blocked())
+import gymnasium
+import numpy as np
+from stable_baselines3 import SAC
+
+class Still(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = gymnasium.spaces.Box(
+        np.array([-1, 0, -5, 2], np.float32), np.array([1, 10, -2, 3], np.float32)
+    )
+
+    def reset(self, seed=None, options=None):
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        return np.ones(3, np.float32), 0.0, False, False, {}
+
+sac = SAC.load(sys.argv[1], device='cpu')
+action, _ = sac.predict(np.array([0.3, -1, 2], np.float32), deterministic=True)
+print(*(float(value).hex() for value in action))
+print(sac.num_timesteps, sac.buffer_size, sac.target_entropy)
+sac.set_env(Still())
+sac.learn(103, log_interval=None)
+print(sac._n_updates)
+"""
+
+
+def test_the_zip_is_plain_sb3(tmp_path):
+    """Loads, acts the same and goes on learning in a process that cannot import furl_ros."""
+    one = updated(agent())
+    one.save(tmp_path / 'vlm_agent.zip', 4321)
+    action, _ = one.sac.predict(np.array([0.3, -1, 2], np.float32), deterministic=True)
+    done = subprocess.run(
+        [sys.executable, '-c', textwrap.dedent(ALONE), tmp_path / 'vlm_agent.zip'],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    first, second, third = done.stdout.splitlines()
+    assert first.split() == [float(value).hex() for value in action]
+    assert second == '4321 1000 -2.0'
+    assert int(third) > 3
+
+
+class Evil:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), 'w'))
+
+
+def repack(path, target, change):
+    """Copy a zip with some members replaced."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, 'w') as new:
+        for name in old.namelist():
+            content = change(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+
+
+def test_no_code_of_a_zip_is_executed(tmp_path):
+    import base64
+    import json
+
+    one, mark = updated(agent()), tmp_path / 'executed'
+    one.save(tmp_path / 'a.zip', 0)
+    evil = pickle.dumps(Evil(mark))
+
+    def in_data(name, content):
+        if name != 'data':
+            return content
+        data = json.loads(content)
+        data['policy_class'] = {
+            ':type:': 'x',
+            ':serialized:': base64.b64encode(evil).decode(),
+        }
+        return json.dumps(data)
+
+    repack(tmp_path / 'a.zip', tmp_path / 'data.zip', in_data)
+    repack(
+        tmp_path / 'a.zip', tmp_path / 'tensors.zip', lambda n, c: evil if n == 'policy.pth' else c
+    )
+    other = agent(seed=5)
+    other.load(tmp_path / 'data.zip')
+    assert_same(one.sac, other.sac, rtol=0, atol=0)
+    with pytest.raises(SettingError, match=r'tensors\.zip does not fit'):
+        other.load(tmp_path / 'tensors.zip')
+    assert not mark.exists()
+    # The file would do its work if it were let.
+    SAC.load(tmp_path / 'data.zip', custom_objects={'policy_class': 'MlpPolicy'}, device='cpu')
+    assert not mark.exists()
+    pickle.loads(evil).close()
+    assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    'spoil',
+    ['absent', 'no zip', 'empty zip', 'no policy', 'no temperature', 'list', 'units', 'states'],
+)
+def test_a_zip_that_does_not_fit_is_told_in_one_line(tmp_path, spoil):
+    path, one = tmp_path / 'a.zip', updated(agent())
+    if spoil == 'units':
+        one = agent(TrainConfig(hidden_units=17))
+    elif spoil == 'states':
+        one = agent(states=gymnasium.spaces.Box(-1, 1, (5,), np.float32))
+    one.save(tmp_path / 'good.zip', 0)
+    if spoil == 'no zip':
+        path.write_bytes(b'PK no zip')
+    elif spoil == 'list':
+        torch.save([1, 2], tmp_path / 'list.pth')
+        content = (tmp_path / 'list.pth').read_bytes()
+        repack(tmp_path / 'good.zip', path, lambda n, c: content if n == 'policy.pth' else c)
+    elif spoil != 'absent':
+        missing = {
+            'empty zip': lambda name: True,
+            'no policy': lambda name: name == 'policy.pth',
+            'no temperature': lambda name: name == 'pytorch_variables.pth',
+        }.get(spoil, lambda name: False)
+        repack(tmp_path / 'good.zip', path, lambda n, c: None if missing(n) else c)
+    with pytest.raises(SettingError, match='does not fit; accepted: an SB3 zip') as caught:
+        agent().load(path)
+    assert str(path) in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_losses_are_those_of_the_last_update():
+    losses = updated(agent()).losses()
+    assert {'actor_loss', 'critic_loss', 'ent_coef', 'ent_coef_loss', 'n_updates'} <= set(losses)
+    assert losses['n_updates'] == 3
+    assert all(type(value) is float for value in losses.values())

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC1090,SC2034,SC2296  # paths known when run; read by a sourced script; the line for zsh
 # `source tools/env.sh` (bash, zsh) makes a shell in which ros2, furl_ros, sim and furl_interfaces work.
 
 if [ -n "${BASH_VERSION-}" ]; then

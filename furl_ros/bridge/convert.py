@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Between ROS messages and arrays.
 
-Pictures are uint8 RGB [H, W, 3] on our side. cv_bridge is not used: it copies
-more, and not every build of it knows padded rows or all Bayer patterns.
+Pictures are uint8 RGB [H, W, 3] on our side. cv_bridge reads the rare 16-bit encodings only: it
+copies more, and not every build of it knows padded rows or all Bayer patterns.
 """
 
 from array import array
@@ -12,6 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
+from cv_bridge import CvBridge, CvBridgeError
 from sensor_msgs.msg import CompressedImage, Image
 
 from furl_interfaces.msg import RewardHeads
@@ -35,7 +36,14 @@ _ENCODINGS: dict[str, tuple[int, int | None]] = {
     'yuyv': (2, cv2.COLOR_YUV2RGB_YUYV),
     'yuv422_yuy2': (2, cv2.COLOR_YUV2RGB_YUYV),
 }
-ENCODINGS = tuple(_ENCODINGS)
+_DEEP_ENCODINGS: dict[str, int | None] = {
+    'rgb16': None,
+    'bgr16': cv2.COLOR_BGR2RGB,
+    'rgba16': cv2.COLOR_RGBA2RGB,
+    'bgra16': cv2.COLOR_BGRA2RGB,
+    'mono16': cv2.COLOR_GRAY2RGB,
+}
+ENCODINGS = (*_ENCODINGS, *_DEEP_ENCODINGS)
 """Accepted values of Image.encoding."""
 
 # First bytes of the compressed formats.
@@ -73,6 +81,8 @@ def from_image_msg(message: Image) -> np.ndarray:
     Raises:
         ValueError: unknown encoding, no pixels, or data that do not fit the sizes given.
     """
+    if message.encoding in _DEEP_ENCODINGS:
+        return _from_deep_image_msg(message)
     if message.encoding not in _ENCODINGS:
         raise ValueError(f'encoding is {message.encoding!r}; accepted: {", ".join(ENCODINGS)}')
     channels, conversion = _ENCODINGS[message.encoding]
@@ -95,6 +105,19 @@ def from_image_msg(message: Image) -> np.ndarray:
         )
     rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : width * channels]
     pixels = rows.reshape(height, width, channels)
+    return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+
+
+def _from_deep_image_msg(message: Image) -> np.ndarray:
+    try:
+        deep = CvBridge().imgmsg_to_cv2(message, 'passthrough')
+    except (CvBridgeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f'{message.width}x{message.height} picture of {message.encoding} cannot be read:'
+            f' {error}; accepted: rows without padding that fit the size'
+        ) from error
+    pixels = (deep >> 8).astype(np.uint8)
+    conversion = _DEEP_ENCODINGS[message.encoding]
     return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
 
 

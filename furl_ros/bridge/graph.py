@@ -19,11 +19,21 @@ from furl_ros.bridge.config import (
 from furl_ros.core.config import AlignConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import check_fit, find_checkpoint, load_config, run_of
-from furl_ros.core.settings import SettingError, from_mapping
+from furl_ros.core.settings import SettingError, from_mapping, setting
 from sim.config import SimConfig
 from sim.tasks import prompt_for
 
+
+@dataclasses.dataclass(frozen=True)
+class GraphConfig:
+    """Settings of the graph that belong to no single node."""
+
+    num_sims: int = setting(1, 'Simulators that feed the learner.', low=1, high=64)
+    image_size: int = setting(112, 'Width and height of the frames in pixels.', low=32, high=2048)
+
+
 KINDS = (
+    GraphConfig,
     SimConfig,
     SimNodeConfig,
     VlmConfig,
@@ -33,9 +43,8 @@ KINDS = (
     AlignmentNodeConfig,
     LearnerNodeConfig,
 )
-# Settings of the graph that belong to no single node.
-GRAPH = {'num_sims': 1, 'image_size': 112, 'prompt': ''}
-MAX_SIMS = 64
+# With a fixed goal a deterministic policy repeats one episode; with random goals this many count.
+RANDOM_GOAL_EPISODES = 20
 
 
 def defaults() -> dict[str, Any]:
@@ -43,7 +52,7 @@ def defaults() -> dict[str, Any]:
     values: dict[str, Any] = {}
     for kind in KINDS:
         values |= {field.name: field.default for field in dataclasses.fields(kind)}
-    return values | GRAPH
+    return values
 
 
 def read_params_file(path: str | Path) -> dict[str, Any]:
@@ -54,13 +63,13 @@ def read_params_file(path: str | Path) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(Path(path).read_text())
-        values = content['/**']['ros__parameters']
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        return dict(content['/**']['ros__parameters'] or {})
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        reason = ' '.join(str(error).split())
         raise SettingError(
             f"params_file is '{path}'; accepted: a YAML file with '/**: ros__parameters:'"
-            f' ({type(error).__name__}: {error})'
+            f' ({type(error).__name__}: {reason})'
         ) from None
-    return dict(values or {})
 
 
 def parse(name: str, text: str) -> Any:
@@ -100,40 +109,35 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
     Raises:
         SettingError: a name or a value is not accepted, or does not fit the run to resume.
     """
-    values = defaults()
+    known = defaults()
     from_file = read_params_file(params_file) if params_file else {}
     for name in from_file:
-        if name not in values:
+        if name not in known:
             raise SettingError(
-                f'{params_file}: there is no setting {name!r}; accepted: '
-                f'{", ".join(sorted(values))}'
+                f'{params_file}: there is no setting {name!r}; accepted: {", ".join(sorted(known))}'
             )
-    values |= from_file
     typed = {name: parse(name, text) for name, text in given.items()}
-    resume = typed.get('resume', values['resume'])
-    if resume:
-        checkpoint = find_checkpoint(resume)
+    chosen = from_file | typed
+    _check(known | chosen)
+    if chosen.get('resume'):
+        checkpoint = find_checkpoint(chosen['resume'])
         stored = load_config(run_of(checkpoint))
-        values |= {name: value for name, value in stored.items() if name in values}
-        values |= typed
-        values['resume'] = str(checkpoint)
-        check_fit(checkpoint, values)
+        chosen |= {name: value for name, value in stored.items() if name in known} | typed
+        chosen['resume'] = str(checkpoint)
+        check_fit(checkpoint, known | chosen)
         if 'run_folder' not in typed:
-            values['run_folder'] = str(run_of(checkpoint))
-    else:
-        values |= typed
+            chosen['run_folder'] = str(run_of(checkpoint))
+    values = known | chosen
+    if values['goal'] == 'random' and 'eval_episodes' not in chosen:
+        values['eval_episodes'] = RANDOM_GOAL_EPISODES
     values['prompt'] = values['prompt'] or prompt_for(values['task'])
     values['width'] = values['height'] = values['image_size']
-    if not 1 <= values['num_sims'] <= MAX_SIMS:
-        raise SettingError(f'num_sims is {values["num_sims"]}; accepted: 1 to {MAX_SIMS}')
+    _check(values)
     if values['deterministic'] and values['num_sims'] > 1:
         raise SettingError(
             f'num_sims is {values["num_sims"]} with deterministic:=true; accepted: 1'
         )
-    for kind in KINDS:
-        names = {field.name for field in dataclasses.fields(kind)}
-        from_mapping(kind, {k: _tuple(v) for k, v in values.items() if k in names})
-    if values['run_folder'] == defaults()['run_folder']:
+    if values['run_folder'] == known['run_folder']:
         stamp = time.strftime('%Y%m%d-%H%M%S')
         task = values['task'].replace('/', '_').replace(':', '_')
         name = f'{task}-{values["method"]}-s{values["seed"]}-{stamp}'
@@ -141,8 +145,10 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
     return values
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _check(values: dict[str, Any]) -> None:
+    for kind in KINDS:
+        part = {field.name: values[field.name] for field in dataclasses.fields(kind)}
+        from_mapping(kind, {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()})
 
 
 def for_node(values: dict[str, Any], *kinds: type) -> dict[str, Any]:

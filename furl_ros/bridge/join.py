@@ -46,9 +46,14 @@ class StampJoin(Generic[S]):
     any order, early or late. Nothing is matched by counting.
 
     Attributes:
+        max_waiting: observations that wait for a score; beyond them the oldest one's is given up
+            (its frame was dropped on the way). More than lock-step can have under way: the
+            steps in flight (60) and the depth of the queues (64).
+        max_waiting_scores: scores that wait for an observation.
         counts: what could not be used, by reason.
     """
 
+    max_waiting: int = 128
     max_waiting_scores: int = 1_000
     counts: Counter = field(default_factory=Counter)
     _waiting: deque[Sensed] = field(default_factory=deque)
@@ -66,7 +71,8 @@ class StampJoin(Generic[S]):
         """Forget everything before ``stamp``: an episode starts there that we asked for."""
         self._waiting = deque(o for o in self._waiting if o.stamp >= stamp)
         self._scores = {s: score for s, score in self._scores.items() if s >= stamp}
-        self._before = None
+        if self._before is not None and self._before.stamp < stamp:
+            self._before = None
         self._joined = max(self._joined, stamp - 1)
         self._newest = max(self._newest, stamp - 1)
 
@@ -94,17 +100,23 @@ class StampJoin(Generic[S]):
         """Every step that is complete by now, in order.
 
         A reset observation opens an episode and is no step. A step is left out, and counted,
-        when its frame could not be scored or its predecessor is not the observation before it.
+        when its frame could not be scored, or never was, or its predecessor is not the
+        observation before it.
         """
         steps = []
-        while self._waiting and self._waiting[0].stamp in self._scores:
+        while self._waiting:
+            scored = self._waiting[0].stamp in self._scores
+            if not scored and len(self._waiting) <= self.max_waiting:
+                break
             after = self._waiting.popleft()
-            score = self._scores.pop(after.stamp)
+            score = self._scores.pop(after.stamp, None)
             before, self._before, self._joined = self._before, after, after.stamp
             if after.step == 0:
                 continue
             if before is None or before.stamp != after.previous_stamp:
                 self.counts['steps without their predecessor'] += 1
+            elif not scored:
+                self.counts['steps whose frame was never scored'] += 1
             elif score is None:
                 self.counts['steps whose frame could not be scored'] += 1
             else:

@@ -136,7 +136,8 @@ def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
         stop.set()
         host.finish()
         rclpy.try_shutdown()
-    error = error or host.error
+    # What broke the executor is the cause of what followed in the main thread.
+    error = host.error or error
     if isinstance(error, SettingError):
         print(f'error: {error}', file=sys.stderr, flush=True)
         return 2

@@ -51,18 +51,19 @@ def declare(node: Node, kind: type[T]) -> T:
     Raises:
         SettingError: a value is not accepted; the text names the parameter and what is.
     """
-    values = {}
+    values, declared = {}, []
     for field in dataclasses.fields(kind):
         default = list(field.default) if isinstance(field.default, tuple) else field.default
         if not node.has_parameter(field.name):
             # The range is described only after the value was checked here: rclpy would answer a
             # value outside it with a message that does not say what is accepted.
             node.declare_parameter(field.name, default, ParameterDescriptor(dynamic_typing=True))
+            declared.append(field)
         value = node.get_parameter(field.name).value
         if not isinstance(value, str | bool | int | float) and value is not None:
             value = tuple(value)
         values[field.name] = value
     settings = from_mapping(kind, values)
-    for field in dataclasses.fields(kind):
+    for field in declared:
         node.set_descriptor(field.name, _descriptor(field))
     return settings

@@ -5,7 +5,6 @@ from collections import deque
 from typing import NamedTuple
 
 import numpy as np
-from rclpy.node import Node
 from rclpy.task import Future
 
 from furl_interfaces.msg import Action, FrameScore, Observation, SourceInfo
@@ -13,6 +12,7 @@ from furl_interfaces.srv import Reset
 from furl_ros.bridge.convert import to_ns
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.join import Joined, Sensed, StampJoin
+from furl_ros.bridge.node import FurlNode
 from furl_ros.bridge.qos import LATCHED, LOCKSTEP
 from furl_ros.bridge.steps import from_observation, to_action
 
@@ -38,7 +38,7 @@ class Source:
     The callbacks only fill the inbox; everything else runs in the thread that drains it.
 
     Args:
-        node: makes publishers, subscriptions and the client.
+        node: makes publishers, subscriptions and the client; counts what cannot be used.
         inbox: where the callbacks put what arrives.
         index: number of the source.
         name: its namespace, relative to the node's; '' for the node's own.
@@ -52,11 +52,11 @@ class Source:
         restarted: the robot's process began anew; its episode cannot go on.
     """
 
-    def __init__(self, node: Node, inbox: Inbox, index: int, name: str, scored: bool) -> None:
+    def __init__(self, node: FurlNode, inbox: Inbox, index: int, name: str, scored: bool) -> None:
         prefix = f'{name}/' if name else ''
         self.index, self.name, self.scored = index, name, scored
         self.embedding_width = 0
-        self.join: StampJoin[Score] = StampJoin()
+        self.join: StampJoin[Score] = StampJoin(counts=node.counts)
         self.info: SourceInfo | None = None
         self.todo: Sensed | None = None
         self.restarted = False

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two Stable-Baselines3 SAC agents that learn from one batch."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,17 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from furl_ros.core.config import TrainConfig
 from furl_ros.core.replay import Batch, FixedBatch
 from furl_ros.core.settings import SettingError
+
+# What SB3 and torch raise for files of another kind or another shape.
+_UNFIT = (
+    AttributeError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+)
 
 
 class _Spaces(gymnasium.Env):
@@ -95,13 +107,13 @@ class Agent:
             # load_data=False leaves the pickled part alone; tensors load with weights_only.
             _, parameters, variables = load_from_zip_file(path, device='cpu', load_data=False)
             self.sac.set_parameters(parameters, exact_match=True, device='cpu')
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
-            reason = str(error).splitlines()[0]
+            self.sac.log_ent_coef.data.copy_(variables['log_ent_coef'])
+        except _UNFIT as error:
+            reason = ' '.join(str(error).split())[:200]
             raise SettingError(
                 f'{path} does not fit; accepted: an SB3 zip of a SAC agent with the same spaces'
                 f' and hidden_units ({reason})'
             ) from None
-        self.sac.log_ent_coef.data.copy_(variables['log_ent_coef'])
 
     def counters(self) -> dict[str, Any]:
         """What SB3 keeps outside the zip's tensors and a continuation needs."""

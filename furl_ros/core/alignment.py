@@ -149,7 +149,7 @@ class Aligner:
         self.goal = None
         if goal_embedding is not None and self.method.goal_image:
             self.goal = torch.from_numpy(np.array(goal_embedding, np.float32))
-        self.heads = RewardHeads((width, config.hidden_units, config.output_units), seed)
+        self.heads = RewardHeads((width, config.head_hidden_units, config.output_units), seed)
         self.optimizer = torch.optim.Adam(
             self.heads.parameters(), lr=config.head_learning_rate, foreach=True
         )

@@ -64,7 +64,9 @@ class TrainConfig:
 class AlignConfig:
     """Settings of the reward heads and of their training."""
 
-    hidden_units: int = setting(256, 'Units of the hidden layer of each head.', low=1, high=65_536)
+    head_hidden_units: int = setting(
+        256, 'Units of the hidden layer of each head.', low=1, high=65_536
+    )
     output_units: int = setting(64, 'Width of the space that heads map to.', low=1, high=65_536)
     head_learning_rate: float = setting(1e-4, 'Adam step size of the heads.', low=1e-8, high=1)
     head_batch_size: int = setting(256, 'Frames per head update.', low=1, high=65_536)

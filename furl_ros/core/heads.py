@@ -74,21 +74,20 @@ class RewardHeads(nn.Module):
         """
         if len(layer_sizes) < 2 or min(layer_sizes) < 1:
             raise ValueError(f'layer_sizes is {list(layer_sizes)}; accepted: two or more widths')
-        heads = cls(layer_sizes)
-        for name, module, values in (
-            ('image_head', heads.image, image_head),
-            ('text_head', heads.text, text_head),
-        ):
-            values = torch.from_numpy(np.array(values, np.float32))
-            size = sum(p.numel() for p in module.parameters())
-            if values.numel() != size:
+        # Before anything is made: wrong sizes may ask for more memory than there is.
+        size = sum((wide + 1) * narrow for wide, narrow in itertools.pairwise(layer_sizes))
+        for name, values in (('image_head', image_head), ('text_head', text_head)):
+            if np.size(values) != size:
                 raise ValueError(
-                    f'{name} has {values.numel()} values; accepted: {size} for layers'
+                    f'{name} has {np.size(values)} values; accepted: {size} for layers'
                     f' {list(layer_sizes)}'
                 )
-            if not torch.isfinite(values).all():
+            if not np.isfinite(values).all():
                 raise ValueError(f'{name} has values that are not finite')
-            nn.utils.vector_to_parameters(values, module.parameters())
+        heads = cls(layer_sizes)
+        for module, values in ((heads.image, image_head), (heads.text, text_head)):
+            vector = torch.from_numpy(np.array(values, np.float32))
+            nn.utils.vector_to_parameters(vector, module.parameters())
         return heads.requires_grad_(False)
 
     def frozen_copy(self) -> 'RewardHeads':

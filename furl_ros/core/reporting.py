@@ -87,8 +87,10 @@ class Reporter:
 
     def line(self, trainer: Trainer, target: int, stage: int) -> str:
         """Where the run stands, in one line."""
-        left = (target - trainer.steps) / self.rate if self.rate > 0 else float('nan')
-        eta = time.strftime('%H:%M:%S', time.gmtime(left)) if left == left else '?'
+        eta = '?'
+        if self.rate > 0:
+            minutes, seconds = divmod(round(max(0, target - trainer.steps) / self.rate), 60)
+            eta = f'{minutes // 60:02}:{minutes % 60:02}:{seconds:02}'
         who = 'relay' if trainer.relay.active else 'one agent'
         if trainer.steps < trainer.config.warmup_steps:
             who = 'warm-up'

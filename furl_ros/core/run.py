@@ -24,6 +24,7 @@ BOUND = (
     'task',
     'goal',
     'camera',
+    'quality',
     'method',
     'seed',
     'vlm',
@@ -110,11 +111,21 @@ class RunFolder:
             step: environment steps of the run.
             keep: how many checkpoints are kept, this one included.
         """
-        folder = self.path / CHECKPOINTS
-        with whole_folder(folder / f'step_{step:09d}') as temporary:
+        new = self.path / CHECKPOINTS / f'step_{step:09d}'
+        with whole_folder(new) as temporary:
             yield temporary
-        for old in sorted(folder.glob('step_*'))[:-keep]:
-            shutil.rmtree(old)
+        found = sorted(new.parent.glob('step_*'))
+        # Later ones belong to lost work: the run went on from an earlier checkpoint.
+        kept = [folder for folder in found if folder <= new][-keep:]
+        for folder in found:
+            if folder not in kept:
+                shutil.rmtree(folder)
+
+
+def _until(step: int, row: dict[str | None, Any], columns: tuple[str, ...]) -> bool:
+    """Whether a row is whole (a dying machine may tear the last one) and not after ``step``."""
+    first = row.get(columns[0]) or ''
+    return None not in row.values() and first.isdecimal() and int(first) <= step
 
 
 class Table:
@@ -130,7 +141,7 @@ class Table:
         rows = []
         if path.exists():
             with open(path, newline='') as file:
-                rows = [row for row in csv.DictReader(file) if int(row[columns[0]]) <= step]
+                rows = [row for row in csv.DictReader(file) if _until(step, row, columns)]
         temporary = path.with_suffix('.tmp')
         with open(temporary, 'w', newline='') as file:
             writer = csv.DictWriter(file, columns, extrasaction='ignore')

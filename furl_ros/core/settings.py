@@ -62,22 +62,24 @@ def check(config: T) -> T:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         kind = type(field.default)
-        if isinstance(value, int) and not isinstance(value, bool) and kind is float:
-            value = float(value)
-            object.__setattr__(config, field.name, value)
-        if type(value) is not kind:
+        whole = kind is float and type(value) is int
+        if type(value) is not kind and not whole:
             raise SettingError(
                 f'{field.name} is {value!r}; accepted: a value of type {kind.__name__}'
             )
+        if kind is tuple and not all(isinstance(item, str) for item in value):
+            raise SettingError(f'{field.name} is {value!r}; accepted: text values')
         bounds = (field.metadata['low'], field.metadata['high'])
         outside = isinstance(value, (int, float)) and (
-            not math.isfinite(value)
+            (isinstance(value, float) and not math.isfinite(value))
             or (bounds[0] is not None and value < bounds[0])
             or (bounds[1] is not None and value > bounds[1])
         )
         choices = field.metadata['choices']
         if outside or (choices and value not in choices):
             raise SettingError(f'{field.name} is {value!r}; accepted: {accepted(field)}')
+        if whole:
+            object.__setattr__(config, field.name, float(value))
     return config
 
 

@@ -21,16 +21,31 @@ def _flatten(tree: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, np.n
         if isinstance(value, dict):
             yield from _flatten(value, f'{prefix}{name}/')
         else:
-            yield prefix + name, np.ascontiguousarray(value)
+            # Not ascontiguousarray, which makes a scalar a vector.
+            yield prefix + name, np.asarray(value, order='C')
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def save_tree(path: Path, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
-    """Write nested arrays and JSON-able metadata to one safetensors file, atomically."""
+    """Write nested arrays and JSON-able metadata to one safetensors file, atomically.
+
+    Raises:
+        OSError: the folder is missing, or the disk is full or fails.
+    """
     path = Path(path)
     temporary = path.with_name(f'.{path.name}.tmp')
-    save_file(dict(_flatten(arrays)), temporary, {'meta': json.dumps(meta)})
-    with open(temporary, 'rb') as file:
-        os.fsync(file.fileno())
+    try:
+        save_file(dict(_flatten(arrays)), temporary, {'meta': json.dumps(meta)})
+    except SafetensorError as error:
+        raise OSError(f'{path} cannot be written: {error}') from error
+    _to_disk(temporary)
     os.replace(temporary, path)
 
 
@@ -57,21 +72,27 @@ def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes ``path`` when the block ends without an error."""
+    """Give a temporary folder that becomes ``path`` when the block ends without an error.
+
+    A folder that is there already is kept until the new one, with all its files, is on the disk.
+    """
     path = Path(path)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary, replaced = (path.with_name(f'.{path.name}.{end}') for end in ('tmp', 'old'))
+    for left_over in (temporary, replaced):
+        shutil.rmtree(left_over, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    shutil.rmtree(path, ignore_errors=True)
+    for file in temporary.rglob('*'):
+        _to_disk(file)
+    if path.exists():
+        os.rename(path, replaced)
     os.rename(temporary, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    os.fsync(folder)
-    os.close(folder)
+    _to_disk(path.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def generator_to_json(generator: np.random.Generator) -> dict[str, Any]:

@@ -316,7 +316,8 @@ class Trainer:
         self.started = Counter(dict(meta['started']))
         # Actions whose frames had not come back are lost with their episode.
         self.acted = self.steps
-        self.recent.extend(meta['recent'])
+        self.recent = deque(meta['recent'], maxlen=WINDOW)
+        self._running.clear()
         self.generator = generator_from_json(meta['generator'])
         torch.set_rng_state(torch.from_numpy(arrays['torch_rng'].copy()))
 

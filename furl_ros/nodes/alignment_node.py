@@ -44,7 +44,7 @@ class AlignmentNode(FurlNode):
         self.aligner: Aligner | None = None
         self.newest_stamp = 0
         self.losses: dict[str, float] = {}
-        self.joins = {source: StampJoin() for source in self.config.sources}
+        self.joins = {source: StampJoin(counts=self.counts) for source in self.config.sources}
         self.infos: dict[str, SourceInfo] = {}
         self.saved = threading.Event()
 
@@ -194,9 +194,6 @@ class AlignmentNode(FurlNode):
         return 0
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        for join in self.joins.values():
-            self.counts.update(join.counts)
-            join.counts.clear()
         level = WARN if self.counts else OK
         if self.aligner is None:
             return level, 'waiting for prompt_embedding', {}

@@ -573,9 +573,6 @@ class LearnerNode(FurlNode):
             self.goal.publish_feedback(Train.Feedback(status=status))
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        for source in self.sources:
-            self.counts.update(source.join.counts)
-            source.join.counts.clear()
         level = ERROR if self.state == TrainingStatus.FAILED else WARN if self.counts else OK
         values = {'in_flight': sum(source.in_flight for source in self.sources)}
         if self.trainer is not None:

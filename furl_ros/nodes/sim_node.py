@@ -89,13 +89,16 @@ class SimNode(FurlNode):
     def publish_goal_image(self) -> None:
         """Publish (latched) the goal image, where the task has a scripted policy."""
         frame = goal_image(self.sim_config)
-        if frame is None:
+        if frame is not None:
+            message = to_image_msg(frame, self.next_stamp, CAMERA_FRAME)
+        else:
             # An empty picture tells those who wait for it that there is none.
-            frame = np.zeros((0, 0, 3), np.uint8)
+            message = Image(encoding='rgb8')
+            message.header.stamp = to_time(self.next_stamp)
             self.get_logger().warning(
                 f'no goal image: no scripted policy solves {self.sim_config.task} here'
             )
-        self.goal_publisher.publish(to_image_msg(frame, self.next_stamp, CAMERA_FRAME))
+        self.goal_publisher.publish(message)
 
     def on_reset(self, request: Reset.Request, response: Reset.Response) -> Reset.Response:
         """Start an episode; its first observation and frame carry the answered stamp."""

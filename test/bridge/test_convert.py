@@ -184,3 +184,22 @@ def test_heads():
     assert sizes == [3, 2]
     assert np.array_equal(image_back, image)
     assert np.array_equal(text_back, text)
+
+
+@pytest.mark.parametrize('encoding', ['rgb16', 'bgr16', 'rgba16', 'bgra16', 'mono16'])
+def test_16_bit_encodings_keep_the_upper_byte(encoding):
+    channels = {'rgb16': 3, 'bgr16': 3, 'rgba16': 4, 'bgra16': 4, 'mono16': 1}[encoding]
+    deep = np.random.default_rng(0).integers(0, 2**16, (5, 7, channels), np.uint16)
+    message = Image(height=5, width=7, encoding=encoding, step=7 * channels * 2)
+    message.data = array('B', deep.tobytes())
+    upper = (deep >> 8).astype(np.uint8)
+    if encoding.startswith('bgr'):
+        upper = upper[..., [2, 1, 0]]
+    expected = np.repeat(upper, 3, axis=2) if channels == 1 else upper[..., :3]
+    np.testing.assert_array_equal(convert.from_image_msg(message), expected)
+
+
+def test_16_bit_picture_that_does_not_fit_is_refused():
+    message = Image(height=5, width=7, encoding='rgb16', step=42, data=array('B', bytes(12)))
+    with pytest.raises(ValueError, match='rgb16'):
+        convert.from_image_msg(message)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Our agents against plain Stable-Baselines3, and their zips without us."""
 
+import base64
+import contextlib
+import json
 import pickle
 import subprocess
 import sys
@@ -280,10 +283,8 @@ def repack(path, target, change):
                 new.writestr(name, content)
 
 
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
 def test_no_code_of_a_zip_is_executed(tmp_path):
-    import base64
-    import json
-
     one, mark = updated(agent()), tmp_path / 'executed'
     one.save(tmp_path / 'a.zip', 0)
     evil = pickle.dumps(Evil(mark))
@@ -308,10 +309,9 @@ def test_no_code_of_a_zip_is_executed(tmp_path):
     with pytest.raises(SettingError, match=r'tensors\.zip does not fit'):
         other.load(tmp_path / 'tensors.zip')
     assert not mark.exists()
-    # The file would do its work if it were let.
-    SAC.load(tmp_path / 'data.zip', custom_objects={'policy_class': 'MlpPolicy'}, device='cpu')
-    assert not mark.exists()
-    pickle.loads(evil).close()
+    # SB3's own way of loading would execute it.
+    with contextlib.suppress(Exception):
+        SAC.load(tmp_path / 'data.zip', device='cpu')
     assert mark.exists()
 
 

@@ -25,4 +25,3 @@ def test_values_never_change():
     """Runs of old checkpoints go on with the episodes that they would have had."""
     assert episode_seed(0, 0, 0) == 1793958483
     assert evaluation_seeds(0, 1) == [1109076676]
-

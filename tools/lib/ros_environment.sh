@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC1090,SC1091,SC2154  # the variables that are given
 # Sourced (bash, zsh) by tools/env.sh and tools/setup: turns on the virtual environment and the ROS 2 below the
 # workspace, without the workspace itself.
 # Given: _furl_root, the repository; _furl_ros, `pip` or the folder of an installed ROS 2; _furl_shell, bash or zsh.

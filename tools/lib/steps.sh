@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash disable=SC2154  # the variable that is given
 # Sourced by tools/setup: steps that tell what they do and for how long, with their output in a log.
 # Given: log, the log file.
 
@@ -51,7 +52,7 @@ step() { # title, command...: run the command as a step; exits with 1 when it fa
   [ ! -t 1 ] || printf '\r\033[K'
   if [ $rc != 0 ]; then
     say "$title: failed after $((SECONDS - start)) s. The end of its log:" >&2
-    tail -n 25 "$log" | sed 's/^/    /' >&2
+    tail -n 25 "$log" | cut -c 1-200 | sed 's/^/    /' >&2
     fail 1 "$title: failed; the whole log is $log"
   fi
   say "$title: $((SECONDS - start)) s"

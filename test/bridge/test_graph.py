@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings of a whole graph: where each comes from, and what is refused."""
+
+import dataclasses
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from furl_ros.bridge import graph
+from furl_ros.bridge.config import LearnerNodeConfig
+from furl_ros.bridge.graph import settings_of_run
+from furl_ros.core.config import AlignConfig, TrainConfig
+from furl_ros.core.run import RunFolder
+from furl_ros.core.settings import SettingError
+from sim.config import SimConfig
+
+TRAIN_YAML = Path(__file__).parents[2] / 'config' / 'train.yaml'
+
+
+@pytest.fixture
+def params(tmp_path):
+    """Writes a parameter file."""
+
+    def write(**values):
+        path = tmp_path / 'params.yaml'
+        path.write_text(yaml.safe_dump({'/**': {'ros__parameters': values}}))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Makes a run with a checkpoint; returns its folder."""
+
+    def make(**given):
+        values = settings_of_run(given, '')
+        run = RunFolder(tmp_path / 'run', {k: v for k, v in values.items() if k != 'run_folder'})
+        for step in (10, 20):
+            with run.checkpoint(step, 2) as folder:
+                (folder / 'trainer.safetensors').write_text('')
+        return run.path
+
+    return make
+
+
+def refused(text, given=None, params_file=''):
+    with pytest.raises(SettingError, match=text) as caught:
+        settings_of_run(given or {}, params_file)
+    assert '\n' not in str(caught.value)
+
+
+def test_defaults():
+    values = settings_of_run({}, '')
+    assert values['task'] == 'drawer-close-v3'
+    assert values['prompt'] == 'push and close a drawer'
+    assert values['width'] == values['height'] == values['image_size'] == 112
+    assert values['num_sims'] == 1
+
+
+def test_numbers_of_the_paper():
+    """FURL.md, number by number; what config/train.yaml says is the same."""
+    paper = {
+        'rho': 0.05,
+        'head_learning_rate': 1e-4,
+        'head_batch_size': 256,
+        'head_updates_per_step': 1,
+        'head_hidden_units': 256,
+        'output_units': 64,
+        'margin': 0.1,
+        'goal_gap': 0.25,
+        'lag': 10,
+        'ring_size': 20_000,
+        'partner_noise': 0.2,
+        'relay_positives': 2_500,
+        'learning_rate': 1e-4,
+        'gamma': 0.99,
+        'tau': 0.01,
+        'batch_size': 256,
+        'hidden_units': 256,
+        'warmup_steps': 10_000,
+        'updates_per_step': 1,
+        'buffer_size': 500_000,
+        'total_steps': 1_000_000,
+    }
+    for params_file in ('', str(TRAIN_YAML)):
+        assert settings_of_run({}, params_file).items() >= paper.items()
+
+
+def test_train_yaml_says_what_the_defaults_are():
+    from_file, without = settings_of_run({}, str(TRAIN_YAML)), settings_of_run({}, '')
+    assert {k: v for k, v in from_file.items() if v != without[k]}.keys() <= {'run_folder'}
+
+
+def test_a_name_stands_for_one_thing():
+    """One setting of the graph may go to several nodes; then it means the same in each."""
+    owners = defaultdict(set)
+    for kind in graph.KINDS:
+        for field in dataclasses.fields(kind):
+            owners[field.name].add((kind, field.default))
+    shared = {name: found for name, found in owners.items() if len(found) > 1}
+    assert set(shared) == {
+        'seed',  # the run's
+        'method',
+        'warmup_steps',
+        'publish_every',
+        'sources',
+        'resume',
+        'deterministic',
+        'torch_threads',
+        *({'prompt', 'image_size', 'num_sims'} & set(shared)),
+    }
+    for name, found in shared.items():
+        assert len({default for _, default in found}) == 1, name
+
+
+class TestPrecedence:
+    def test_file_over_defaults_and_typed_over_file(self, params):
+        path = params(rho=0.1, tau=0.5, task='push-v3')
+        values = settings_of_run({'tau': '0.25'}, path)
+        assert (values['rho'], values['tau'], values['gamma']) == (0.1, 0.25, 0.99)
+        assert values['prompt'] == 'push the puck to a goal'
+
+    def test_stored_run_over_file_and_typed_over_stored_run(self, params, stored):
+        run = stored(rho='0.2', tau='0.3', task='push-v3')
+        path = params(rho=0.1, tau=0.5, gamma=0.8)
+        values = settings_of_run({'tau': '0.25', 'resume': str(run)}, path)
+        assert (values['rho'], values['tau'], values['gamma']) == (0.2, 0.25, 0.99)
+        assert values['prompt'] == 'push the puck to a goal'
+
+    def test_a_given_prompt_stays(self, params):
+        assert settings_of_run({'prompt': 'close it'}, '')['prompt'] == 'close it'
+        assert settings_of_run({}, params(prompt='close it'))['prompt'] == 'close it'
+
+    def test_types(self):
+        values = settings_of_run(
+            {
+                'rho': '1',
+                'learning_rate': '3e-4',
+                'seed': '7',
+                'deterministic': 'true',
+                'render': 'False',
+                'prompt': '12',
+            },
+            '',
+        )
+        assert values['rho'] == 1.0
+        assert type(values['rho']) is float
+        assert values['learning_rate'] == 3e-4
+        assert (values['seed'], values['deterministic'], values['render']) == (7, True, False)
+        assert values['prompt'] == '12'
+
+
+class TestRunFolder:
+    def test_a_new_run_has_a_name_of_its_own(self):
+        folder = Path(settings_of_run({'task': 'ALE/Pong-v5', 'seed': '3'}, '')['run_folder'])
+        assert folder.is_absolute()
+        assert folder.parent.name == 'runs'
+        assert folder.name.startswith('ALE_Pong-v5-furl-s3-')
+
+    def test_a_given_one_stays(self, tmp_path):
+        given = {'run_folder': str(tmp_path / 'mine')}
+        assert settings_of_run(given, '')['run_folder'] == str(tmp_path / 'mine')
+
+    def test_a_resumed_run_goes_on_in_its_folder_from_its_newest_checkpoint(self, stored):
+        run = stored()
+        values = settings_of_run({'resume': str(run)}, '')
+        assert values['run_folder'] == str(run)
+        assert values['resume'] == str(run / 'checkpoints' / 'step_000000020')
+        first = run / 'checkpoints' / 'step_000000010'
+        assert settings_of_run({'resume': str(first)}, '')['resume'] == str(first)
+
+    def test_or_in_another_one_if_it_is_asked_to(self, stored, tmp_path):
+        given = {'resume': str(stored()), 'run_folder': str(tmp_path / 'b')}
+        assert settings_of_run(given, '')['run_folder'] == str(tmp_path / 'b')
+
+
+class TestEvaluationEpisodes:
+    """A fixed goal: one, since a deterministic policy repeats itself; random goals: 20."""
+
+    def test_by_goal(self, params):
+        assert settings_of_run({}, '')['eval_episodes'] == 1
+        assert settings_of_run({'goal': 'random'}, '')['eval_episodes'] == 20
+        assert settings_of_run({}, params(goal='random'))['eval_episodes'] == 20
+
+    def test_a_given_number_stays(self, params):
+        given = {'goal': 'random', 'eval_episodes': '1'}
+        assert settings_of_run(given, '')['eval_episodes'] == 1
+        path = params(goal='random', eval_episodes=3)
+        assert settings_of_run({}, path)['eval_episodes'] == 3
+
+    def test_that_of_the_stored_run_stays(self, stored):
+        run = stored(goal='random', eval_episodes='5')
+        assert settings_of_run({'resume': str(run)}, '')['eval_episodes'] == 5
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ('given', 'text'),
+        [
+            ({'taks': 'x'}, "there is no argument 'taks'; accepted: action_timeout, "),
+            ({'seed': 'one'}, "seed is 'one'; accepted: a value of type int"),
+            ({'seed': '1.5'}, "seed is '1.5'; accepted: a value of type int"),
+            ({'seed': '-1'}, 'seed is -1; accepted: 0 to '),
+            ({'rho': 'x'}, "rho is 'x'; accepted: a value of type float"),
+            ({'rho': 'nan'}, 'rho is nan; accepted: 0 to 1000'),
+            ({'rho': '-1e-3'}, r'rho is -0\.001; accepted: 0 to'),
+            ({'rho': '[1'}, r"rho is '\[1'; accepted: a value of type float"),
+            ({'render': '1'}, "render is '1'; accepted: a value of type bool"),
+            ({'method': 'fuzzy'}, "method is 'fuzzy'; accepted: furl, furl-nogoal, relay"),
+            ({'goal': 'moving'}, "goal is 'moving'; accepted: fixed, random"),
+            ({'total_steps': '0'}, 'total_steps is 0; accepted: 1 to'),
+            ({'num_sims': '0'}, 'num_sims is 0; accepted: 1 to 64'),
+            ({'num_sims': '65'}, 'num_sims is 65; accepted: 1 to 64'),
+            ({'num_sims': 'two'}, "num_sims is 'two'; accepted: a value of type int"),
+            ({'image_size': '5'}, 'image_size is 5; accepted: 32 to 2048'),
+            ({'num_sims': '2', 'deterministic': 'true'}, 'num_sims is 2 with deterministic'),
+            ({'resume': '/no/where'}, "resume is '/no/where'; accepted: a run folder with"),
+        ],
+    )
+    def test_typed(self, given, text):
+        refused(text, given)
+
+    @pytest.mark.parametrize(
+        ('values', 'text'),
+        [
+            ({'taks': 'x'}, r"params\.yaml: there is no setting 'taks'; accepted: action_timeout"),
+            ({'seed': 'one'}, "seed is 'one'; accepted: a value of type int"),
+            ({'rho': 2e3}, r'rho is 2000\.0; accepted: 0 to 1000'),
+            ({'num_sims': 'two'}, "num_sims is 'two'; accepted: a value of type int"),
+            ({'image_size': 'big'}, "image_size is 'big'; accepted: a value of type int"),
+            ({'prompt': 5}, 'prompt is 5; accepted: a value of type str'),
+            ({'task': 5}, 'task is 5; accepted: a value of type str'),
+            ({'resume': 5}, 'resume is 5; accepted: a value of type str'),
+            ({'method': None}, 'method is None; accepted: a value of type str'),
+            ({'sources': [1, 2]}, 'sources is .1, 2.; accepted: text values'),
+        ],
+    )
+    def test_in_the_file(self, params, values, text):
+        refused(text, params_file=params(**values))
+
+    @pytest.mark.parametrize('content', [None, '', 'a: 1', '- 1', '{', '/**: {ros__parameters: 3}'])
+    def test_no_parameter_file(self, tmp_path, content):
+        path = tmp_path / 'params.yaml'
+        if content is not None:
+            path.write_text(content)
+        refused(r"params_file is '.*params\.yaml'; accepted: a YAML file", params_file=str(path))
+
+    @pytest.mark.parametrize(
+        ('name', 'value', 'kept'),
+        [
+            ('task', 'push-v3', 'drawer-close-v3'),
+            ('method', 'sac', 'furl'),
+            ('seed', '4', '0'),
+            ('image_size', '64', '112'),
+            ('quality', 'full', 'fast'),
+            ('prompt', 'open it', 'push and close a drawer'),
+        ],
+    )
+    def test_what_does_not_fit_the_run(self, stored, name, value, kept):
+        text = f"^{name} is '?{value}'?, but the checkpoint .*; accepted: '?{kept}'?$"
+        refused(text, {'resume': str(stored()), name: value})
+
+
+def test_an_empty_parameter_file_says_nothing(tmp_path):
+    path = tmp_path / 'params.yaml'
+    path.write_text('/**: {ros__parameters: }')
+    assert settings_of_run({}, str(path))['task'] == 'drawer-close-v3'
+
+
+def test_each_node_gets_its_own_settings_in_types_of_ros():
+    values = settings_of_run({'seed': '3'}, '')
+    for kind in (SimConfig, TrainConfig, AlignConfig, LearnerNodeConfig):
+        part = graph.for_node(values, kind)
+        assert set(part) == {field.name for field in dataclasses.fields(kind)}
+    assert graph.for_node(values, SimConfig, TrainConfig)['seed'] == 3
+    assert graph.for_node(values, LearnerNodeConfig)['sources'] == ['']
+
+
+def test_sources():
+    assert graph.sources_of(1) == ('',)
+    assert graph.sources_of(3) == ('sim0', 'sim1', 'sim2')
+
+
+def test_threads():
+    assert graph.learner_threads(deterministic=True) == 1
+    assert graph.learner_threads(deterministic=False) >= 1
+
+
+@pytest.mark.parametrize(('method', 'uses'), [('furl', True), ('vlm', True), ('sac', False)])
+def test_frames_are_rendered_where_they_are_scored(method, uses):
+    assert graph.uses_vlm({'method': method}) is uses

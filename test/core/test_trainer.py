@@ -1,0 +1,543 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learner's core on a small made-up task: actions, replay, updates, relay, checkpoints."""
+
+import dataclasses
+from typing import NamedTuple
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from furl_ros.core.config import TrainConfig
+from furl_ros.core.heads import RewardHeads
+from furl_ros.core.methods import METHODS
+from furl_ros.core.relay import SAC, VLM
+from furl_ros.core.replay import Transition
+from furl_ros.core.settings import SettingError
+from furl_ros.core.storage import load_tree
+from furl_ros.core.trainer import RANDOM, Trainer
+
+WIDTH = 6
+LENGTH = 30
+STATES = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+ACTIONS = gymnasium.spaces.Box(np.array([-1, 2], np.float32), np.array([3, 2.5], np.float32))
+TEXT = np.linspace(-1, 1, WIDTH).astype(np.float32)
+CONFIG = TrainConfig(
+    warmup_steps=10, batch_size=8, buffer_size=100, hidden_units=8, relay_positives=50
+)
+
+
+def trainer(method='furl', **changes):
+    config = dataclasses.replace(CONFIG, method=method, **changes)
+    one = Trainer(config, STATES, ACTIONS, TEXT if METHODS[method].vlm else None)
+    if METHODS[method].heads != 'none':
+        one.set_heads(RewardHeads((WIDTH, 8, 4), seed=1), 1)
+    return one
+
+
+def state_of(step):
+    return np.array([step / 10, np.sin(step), 1], np.float32)
+
+
+def step(one, index, success=False, action=None, source=0, terminated=False, episode=0):
+    """One step of the made-up robot; its embedding follows the step."""
+    if action is None:
+        action, _ = one.act(state_of(index), index, source)
+    one.add(
+        Transition(
+            state_of(index),
+            one.scale(action),
+            state_of(index + 1),
+            float(success) - 1,
+            success,
+            terminated,
+            np.cos(np.arange(one.text.numel()) * (index + 1)),
+            one.steps,
+            source,
+            episode,
+            index + 1,
+        ),
+        score=0.5,
+    )
+
+
+def play(one, episodes=1, success=(), length=LENGTH, learn=True):
+    """Whole episodes with every update that they call for; returns their results."""
+    results = []
+    for _ in range(episodes):
+        number = one.start_episode()
+        for index in range(length):
+            step(one, index, index in success, episode=number)
+            while learn and one.owed > 0:
+                one.update()
+        results.append(one.end_episode(0, number))
+    return results
+
+
+def parameters(one, name=VLM):
+    return torch.cat([p.detach().reshape(-1) for p in one.agents[name].sac.policy.parameters()])
+
+
+class Recorder:
+    """Stands for an agent's update and keeps what it is given."""
+
+    def __init__(self, agent):
+        self.calls = []
+        agent.update = lambda batch, rewards: self.calls.append((batch, rewards))
+
+
+def test_which_agents_learn():
+    assert {name: set(trainer(name).agents) for name in METHODS} == {
+        'furl': {VLM, SAC},
+        'furl-nogoal': {VLM, SAC},
+        'relay': {VLM, SAC},
+        'vlm-proj': {VLM},
+        'vlm': {VLM},
+        'sac': {VLM},
+    }
+
+
+def test_the_two_agents_start_apart():
+    one = trainer()
+    assert not torch.equal(parameters(one, VLM), parameters(one, SAC))
+
+
+def test_a_vlm_method_needs_a_text():
+    with pytest.raises(ValueError, match='method vlm needs a text embedding'):
+        Trainer(dataclasses.replace(CONFIG, method='vlm'), STATES, ACTIONS, None)
+
+
+class TestActions:
+    def test_scale_and_unscale_are_inverse(self):
+        one = trainer()
+        scaled = np.random.default_rng(0).uniform(-1, 1, (100, 2)).astype(np.float32)
+        for row in scaled:
+            there = one.unscale(row)
+            assert there.dtype == one.scale(there).dtype == np.float32
+            np.testing.assert_allclose(one.scale(there), row, atol=2e-6)
+        np.testing.assert_allclose(one.unscale([-1, -1]), ACTIONS.low)
+        np.testing.assert_allclose(one.unscale([1, 1]), ACTIONS.high)
+        np.testing.assert_allclose(one.unscale([0, 0]), [1, 2.25])
+
+    def test_warm_up_actions_are_uniform_and_counted(self):
+        one = trainer(warmup_steps=2_000)
+        one.start_episode()
+        drawn = [one.act(state_of(0), 0) for _ in range(2_001)]
+        assert [agent for _, agent in drawn].count(RANDOM) == 2_000
+        assert drawn[-1][1] == VLM
+        scaled = np.stack([one.scale(action) for action, _ in drawn[:-1]])
+        counts = np.stack([np.histogram(column, 10, (-1, 1))[0] for column in scaled.T])
+        assert counts.sum(axis=1).tolist() == [2_000, 2_000]
+        assert np.abs(counts - 200).max() < 75  # five standard deviations and some
+
+    def test_the_warm_up_does_not_touch_the_agents_generator(self):
+        one = trainer()
+        before = torch.get_rng_state()
+        play(one, length=10)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_agents_alternate_as_the_relay_says(self):
+        one = trainer(warmup_steps=1)
+        play(one, length=1, learn=False)
+        for _ in range(3):
+            one.start_episode()
+            said = [one.act(state_of(index), index)[1] for index in range(250)]
+            assert said == [one.relay.agent(index) for index in range(250)]
+            assert set(said) == {VLM, SAC}
+
+    def test_noise_is_on_the_partners_actions_alone_and_they_stay_in_bounds(self):
+        one = trainer(warmup_steps=1, partner_noise=0.2)
+        play(one, length=1, learn=False)
+        for agent in one.agents.values():
+            agent.act = lambda state: np.array([0.0, 0.9], np.float32)
+        drawn = {VLM: [], SAC: []}
+        for _ in range(4):
+            one.start_episode()
+            for index in range(500):
+                action, agent = one.act(state_of(index), index)
+                drawn[agent].append(one.scale(action))
+        plain, noisy = (np.stack(drawn[name]) for name in (VLM, SAC))
+        np.testing.assert_allclose(plain, np.tile([0.0, 0.9], (len(plain), 1)), atol=1e-5)
+        assert noisy[:, 0].std() == pytest.approx(0.2, rel=0.15)
+        assert noisy[:, 0].mean() == pytest.approx(0, abs=0.04)
+        assert noisy[:, 1].max() == pytest.approx(1, abs=1e-5)
+        assert np.mean(noisy[:, 1] > 0.9999) > 0.2
+
+
+class TestUpdates:
+    def test_one_per_step_after_the_warm_up(self):
+        one = trainer()
+        one.start_episode()
+        for index in range(30):
+            step(one, index)
+            assert one.owed == max(0, index + 1 - 10) - one.updates
+            while one.owed > 0:
+                one.update()
+        assert one.updates == 20
+
+    def test_several_per_step_and_forgiven_ones(self):
+        one = trainer(updates_per_step=3)
+        play(one, length=20, learn=False)
+        assert one.owed == 30
+        one.forgive(100)
+        assert one.owed == 30
+        one.forgive(5)
+        assert one.owed == 5
+        one.update()
+        assert one.owed == 4
+
+    def test_the_vlm_agent_sees_both_rewards_and_the_partner_the_task_alone(self):
+        one = trainer(rho=0.05)
+        play(one, length=40, success=(39,), learn=False)
+        ours, partners = Recorder(one.agents[VLM]), Recorder(one.agents[SAC])
+        for _ in range(5):
+            one.update()
+        for (batch, rewards), (other_batch, task_rewards) in zip(
+            ours.calls, partners.calls, strict=True
+        ):
+            assert batch is other_batch
+            assert torch.equal(task_rewards, batch.task_rewards)
+            cosines = one.heads.score(batch.embeddings.numpy(), TEXT)[:, None]
+            expected = batch.task_rewards.numpy() + 0.05 * cosines
+            np.testing.assert_allclose(rewards.numpy(), expected, atol=1e-6)
+            assert rewards.shape == (8, 1)
+            assert not rewards.requires_grad
+        assert one.vlm_reward_mean == pytest.approx(cosines.mean(), abs=1e-6)
+
+    @pytest.mark.parametrize('method', ['relay', 'vlm'])
+    def test_plain_cosine(self, method):
+        one = trainer(method, rho=0.5)
+        play(one, length=40, learn=False)
+        ours = Recorder(one.agents[VLM])
+        one.update()
+        batch, rewards = ours.calls[0]
+        embeddings = batch.embeddings.numpy()
+        cosines = embeddings @ TEXT / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(TEXT)
+        expected = batch.task_rewards[:, 0].numpy() + 0.5 * cosines
+        np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
+
+    def test_plain_sac_keeps_no_embeddings_and_sees_the_task_alone(self):
+        one = trainer('sac')
+        assert one.replay.arrays['embedding'].shape[1] == 0
+        play(one, length=40, learn=False)
+        ours = Recorder(one.agents[VLM])
+        one.update()
+        batch, rewards = ours.calls[0]
+        assert torch.equal(rewards, batch.task_rewards)
+
+    def test_old_transitions_are_relabelled_with_the_newest_heads(self):
+        one = trainer(rho=1.0)
+        play(one, length=40, learn=False)
+        ours = Recorder(one.agents[VLM])
+        for version in (2, 3):
+            heads = RewardHeads((WIDTH, 8, 4), seed=version)
+            one.set_heads(heads, version)
+            one.update()
+            batch, rewards = ours.calls[-1]
+            scores = torch.from_numpy(heads.score(batch.embeddings.numpy(), TEXT))
+            torch.testing.assert_close(rewards[:, 0], batch.task_rewards[:, 0] + scores)
+        assert one.report()['heads_version'] == 3
+
+    def test_heads_must_be_there(self):
+        one = Trainer(CONFIG, STATES, ACTIONS, TEXT)
+        play(one, length=10, learn=False)
+        with pytest.raises(RuntimeError, match='no reward heads'):
+            one.update()
+
+    def test_termination_and_time_limit_reach_the_batch(self):
+        one = trainer()
+        one.start_episode()
+        step(one, 0, terminated=True)
+        ours = Recorder(one.agents[VLM])
+        one.update()
+        assert ours.calls[0][0].terminated.all()
+        one = trainer()
+        play(one, length=40, learn=False)  # every episode here ends by a time limit
+        ours = Recorder(one.agents[VLM])
+        one.update()
+        assert not ours.calls[0][0].terminated.any()
+
+
+class TestRelayEnd:
+    def test_the_partner_acts_and_learns_no_more(self):
+        one = trainer(relay_positives=50)
+        play(one)
+        first = play(one, success=(24,))[0]
+        assert first.phase == 'relay'
+        assert one.relay.positives == 25
+        before = parameters(one, SAC)
+        last = play(one, success=(24,))[0]
+        assert last.phase == 'relay'
+        assert not torch.equal(parameters(one, SAC), before)
+        assert one.report()['relay'] is False
+        before = parameters(one, SAC), parameters(one, VLM)
+        after = play(one)[0]
+        assert after.phase == VLM
+        assert torch.equal(parameters(one, SAC), before[0])
+        assert not torch.equal(parameters(one, VLM), before[1])
+
+    def test_successes_of_the_warm_up_count(self):
+        one = trainer(warmup_steps=1_000)
+        assert play(one, 2, success=(24,))[-1].phase == RANDOM
+        assert not one.relay.active
+
+
+class TestEpisodes:
+    def test_both_successes_by_name(self):
+        one = trainer()
+        results = [play(one, success=marks, learn=False)[0] for marks in ((), (5,), (5, 29), (29,))]
+        assert [(r.success_any_step, r.success_last_step) for r in results] == [
+            (False, False),
+            (True, False),
+            (True, True),
+            (True, True),
+        ]
+        assert [r.task_return for r in results] == [-30, -29, -28, -29]
+        assert [r.vlm_return for r in results] == [15.0] * 4
+        assert [r.total_steps for r in results] == [30, 60, 90, 120]
+        assert [r.episode for r in results] == [0, 1, 2, 3]
+        assert {r.length for r in results} == {30}
+
+    def test_success_rate_of_the_last_20(self):
+        one = trainer()
+        assert np.isnan(one.success_rate)
+        play(one, 15, length=2, success=(0,), learn=False)
+        assert one.success_rate == 1.0
+        play(one, 10, length=2, learn=False)
+        assert one.success_rate == 0.5
+
+    @pytest.mark.parametrize(
+        ('method', 'phase'), [('furl', 'relay'), ('vlm', 'vlm'), ('sac', 'sac')]
+    )
+    def test_phases(self, method, phase):
+        one = trainer(method, warmup_steps=30)
+        assert [r.phase for r in play(one, 2, learn=False)] == [RANDOM, phase]
+
+    def test_a_broken_off_episode_leaves_no_trace_but_its_transitions(self):
+        one = trainer()
+        assert one.start_episode() == 0
+        step(one, 0, success=True)
+        assert one.start_episode() == 1
+        step(one, 0)
+        result = one.end_episode(0, 1)
+        assert not result.success_any_step
+        assert one.relay.positives == 0
+        assert len(one.replay) == 2
+
+    def test_robots_are_kept_apart(self):
+        one = trainer()
+        for source in (0, 1):
+            assert one.start_episode(source) == 0
+        for index in range(10):
+            step(one, index, success=index == 9, source=1)
+            step(one, index, source=0)
+        assert not one.end_episode(0, 0).success_any_step
+        assert one.end_episode(1, 0).success_any_step
+        assert one.episodes == 2
+
+
+class Sensed(NamedTuple):
+    """A step of the evaluation robot."""
+
+    state: np.ndarray
+    task_reward: float
+    success: bool
+    terminated: bool
+    truncated: bool
+
+
+class EvaluationRobot:
+    """Succeeds in the steps that are listed for the seed; keeps the actions."""
+
+    def __init__(self, successes):
+        self.successes = successes
+        self.actions = []
+
+    def reset(self, seed):
+        self.seed, self.index = seed, 0
+        return Sensed(state_of(0), 0.0, True, False, False)
+
+    def step(self, action):
+        self.actions.append(action)
+        self.index += 1
+        success = self.index in self.successes[self.seed]
+        ends = self.index == 4
+        return Sensed(state_of(self.index), success - 1.0, success, ends and success, ends)
+
+
+class TestEvaluation:
+    def test_rates_by_name(self):
+        one = trainer()
+        play(one, length=20)
+        robot = EvaluationRobot({1: (), 2: (2,), 3: (2, 4), 4: (4,)})
+        evaluation = one.evaluate(robot.reset, robot.step, [1, 2, 3, 4])
+        assert evaluation._asdict() == {
+            'total_steps': 20,
+            'episodes': 4,
+            'success_any_step': 0.75,
+            'success_last_step': 0.5,
+            'task_return': -3.0,
+        }
+        assert one.last_evaluation is evaluation
+
+    def test_the_vlm_agents_mean_action_in_units(self):
+        one = trainer()
+        play(one, 2)
+        robot = EvaluationRobot({1: ()})
+        one.evaluate(robot.reset, robot.step, [1])
+        for index, action in enumerate(robot.actions):
+            expected, _ = one.agents[VLM].sac.predict(state_of(index), deterministic=True)
+            np.testing.assert_allclose(action, expected, atol=1e-5)
+
+    def test_it_never_moves_the_training_stream(self, tmp_path):
+        """Two runs, one of which evaluates all the time, are the same in everything."""
+        results = []
+        for evaluates in (False, True):
+            one = trainer(seed=4)
+            robot = EvaluationRobot({1: (2,)})
+            for number in range(2):
+                play(one, success=(29,) if number == 0 else ())
+                if evaluates:
+                    one.evaluate(robot.reset, robot.step, [1])
+            results.append(everything(one, tmp_path / str(evaluates)))
+        assert_same(*results)
+
+
+def everything(one, folder):
+    """All that a run has learned, as its checkpoint tells it."""
+    folder.mkdir(exist_ok=True)
+    one.save(folder)
+    arrays, meta = load_tree(folder / 'trainer.safetensors')
+    found = {f'replay/{name}': value for name, value in arrays['replay'].items()}
+    found |= {'torch_rng': arrays['torch_rng'], 'meta': meta}
+    for name, agent in one.agents.items():
+        sac = agent.sac
+        found |= {f'{name}/{k}': v.numpy().copy() for k, v in sac.policy.state_dict().items()}
+        found[f'{name}/log_ent_coef'] = sac.log_ent_coef.detach().numpy().copy()
+        for optimizer in (sac.actor.optimizer, sac.critic.optimizer, sac.ent_coef_optimizer):
+            for index, state in optimizer.state_dict()['state'].items():
+                for key, value in state.items():
+                    where = f'{name}/{id_of(sac, optimizer)}/{index}/{key}'
+                    found[where] = value.numpy().copy()
+    return found
+
+
+def id_of(sac, optimizer):
+    if optimizer is sac.actor.optimizer:
+        return 'actor'
+    return 'critic' if optimizer is sac.critic.optimizer else 'entropy'
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if name == 'meta':
+            assert value == other[name]
+        else:
+            assert np.array_equal(value, other[name]), name
+
+
+def rehearse(one, episodes, start):
+    for number in range(start, start + episodes):
+        play(one, success=range(20, 29) if number % 3 == 1 else ())
+
+
+class TestCheckpoints:
+    @pytest.mark.parametrize(
+        ('method', 'episodes'),
+        [('furl', 0), ('furl', 2), ('furl', 5), ('vlm', 1), ('sac', 1)],
+    )
+    def test_continue_bit_for_bit(self, tmp_path, method, episodes):
+        """From the start, under the relay, and after it, when the replay has wrapped."""
+        one = trainer(method, seed=3)
+        rehearse(one, episodes, 0)
+        folder = tmp_path / 'checkpoint'
+        saved = everything(one, folder)
+        rehearse(one, 1, episodes)
+        straight = everything(one, tmp_path / 'straight')
+
+        other = trainer(method, seed=3)
+        play(other)  # whatever it was before is gone
+        other.load(folder)
+        assert_same(everything(other, tmp_path / 'again'), saved)
+        rehearse(other, 1, episodes)
+        assert_same(everything(other, tmp_path / 'resumed'), straight)
+        assert one.success_rate == other.success_rate
+        assert one.report() == other.report()
+
+    def test_the_warm_up_goes_on(self, tmp_path):
+        one = trainer(warmup_steps=60)
+        play(one)
+        one.save(tmp_path)
+        other = trainer(warmup_steps=60)
+        other.load(tmp_path)
+        assert [r.phase for r in play(other, 2)] == [RANDOM, 'relay']
+        assert other.updates == 30
+
+    def test_forgiven_updates_stay_forgiven(self, tmp_path):
+        one = trainer()
+        play(one, learn=False)
+        one.forgive(2)
+        one.save(tmp_path)
+        other = trainer()
+        other.load(tmp_path)
+        assert other.owed == 2
+
+    @pytest.mark.parametrize(
+        ('method', 'changes', 'text'),
+        [
+            ('vlm', {}, r"agents \['sac', 'vlm'\]; accepted: \['vlm'\] for method vlm"),
+            ('furl', {'hidden_units': 9}, 'same spaces and hidden_units'),
+            ('furl', {'buffer_size': 101}, 'same buffer_size'),
+        ],
+    )
+    def test_other_settings(self, tmp_path, method, changes, text):
+        one = trainer()
+        play(one, 4, learn=False)
+        one.save(tmp_path)
+        with pytest.raises(SettingError, match=text) as caught:
+            trainer(method, **changes).load(tmp_path)
+        assert '\n' not in str(caught.value)
+
+    @pytest.mark.parametrize('name', ['trainer.safetensors', 'vlm_agent.zip', 'sac_agent.zip'])
+    def test_a_missing_file(self, tmp_path, name):
+        trainer().save(tmp_path)
+        (tmp_path / name).unlink()
+        with pytest.raises(SettingError, match=name):
+            trainer().load(tmp_path)
+
+
+def test_deterministic_given_the_seed(tmp_path):
+    results = []
+    for number, seed in enumerate((1, 1, 2)):
+        one = trainer(seed=seed)
+        rehearse(one, 2, 0)
+        results.append(everything(one, tmp_path / str(number)))
+    assert_same(results[0], results[1])
+    assert not np.array_equal(results[0]['replay/action'], results[2]['replay/action'])
+
+
+def test_learning_follows_the_reward():
+    """A one-step task whose best action is +0.5 in both dimensions."""
+    one = trainer('sac', learning_rate=1e-2, warmup_steps=90, batch_size=64, hidden_units=32)
+    for number in range(390):
+        one.start_episode()
+        action, _ = one.act(state_of(0), 0)
+        reward = -4 * float(np.abs(one.scale(action) - 0.5).sum())
+        one.add(
+            Transition(
+                state_of(0), one.scale(action), state_of(1), reward, False, True,
+                np.zeros(0), number, 0, number, 1,
+            )
+        )  # fmt: skip
+        while one.owed > 0:
+            one.update()
+        one.end_episode(0, number)
+    np.testing.assert_allclose(one.agents[VLM].act(state_of(0), True), [0.5, 0.5], atol=0.25)
+
+
+def test_figures_name_agent_and_loss():
+    one = trainer()
+    play(one)
+    assert {'vlm/actor_loss', 'sac/critic_loss', 'vlm/ent_coef'} <= set(one.figures())

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run graphs and single nodes as a user does, listen to them, and read what they leave."""
+
+import contextlib
+import csv
+import itertools
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from furl_ros.bridge.convert import to_ns
+from furl_ros.bridge.qos import EVENTS
+from furl_ros.core.storage import load_tree
+
+TIMEOUT = 120.0
+"""Seconds after which a wait has failed: far more than a slow machine needs."""
+
+RECORDER = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=20_000,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""For listeners that must not miss a lock-step message, however late they read it."""
+
+SMALL = {
+    'device': 'cpu',
+    'warmup_steps': 150,
+    'horizon': 100,
+    'batch_size': 32,
+    'head_batch_size': 32,
+    'log_every': 0.5,
+    'eval_every': 0,
+    'checkpoint_every': 0,
+}
+"""Settings of a graph that learns a little in a few seconds."""
+
+_domains = itertools.count(int(os.environ.get('ROS_DOMAIN_ID', os.getpid())) + 1)
+
+
+def new_domain() -> int:
+    """A ROS domain that no other test of this session uses."""
+    return 1 + next(_domains) % 101
+
+
+class Command:
+    """A command in a process group of its own, whose output is collected while it runs."""
+
+    def __init__(self, argv: Sequence[str], domain: int, cwd: Path | None = None) -> None:
+        self.process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env={**os.environ, 'ROS_DOMAIN_ID': str(domain), 'PYTHONUNBUFFERED': '1'},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._lines: list[str] = []
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            with self._news:
+                self._lines.append(line)
+                self._news.notify_all()
+
+    def __enter__(self) -> 'Command':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing of the group behind, whatever happened."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(TIMEOUT)
+        self._reader.join(TIMEOUT)
+
+    @property
+    def output(self) -> str:
+        """What was printed so far."""
+        with self._news:
+            return ''.join(self._lines)
+
+    def wait_for(self, pattern: str) -> re.Match:
+        """Wait until the output holds a match of a regular expression."""
+        end = time.monotonic() + TIMEOUT
+        while not (found := re.search(pattern, self.output)):
+            assert self.process.poll() is None, f'{pattern!r} did not come:\n{self.output}'
+            assert time.monotonic() < end, f'{pattern!r} did not come:\n{self.output}'
+            with self._news:
+                self._news.wait(0.1)
+        return found
+
+    def interrupt(self) -> None:
+        """Ctrl-C: a terminal sends SIGINT to the whole group."""
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def finish(self) -> int:
+        """Wait for the end and return the exit code."""
+        try:
+            code = self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f'still running:\n{self.output}') from None
+        self._reader.join(TIMEOUT)
+        return code
+
+    def pid_of(self, name: str) -> int:
+        """Process id of a node of a launched graph."""
+        return int(self.wait_for(rf'\[{name}-\d+\]: process started with pid \[(\d+)\]')[1])
+
+
+def launch(domain: int, cwd: Path, **arguments: Any) -> Command:
+    """``ros2 launch furl_ros train.launch.py`` with small settings and these arguments."""
+    words = [f'{name}:={_word(value)}' for name, value in (SMALL | arguments).items()]
+    return Command(['ros2', 'launch', 'furl_ros', 'train.launch.py', *words], domain, cwd)
+
+
+def run_node(domain: int, name: str, **parameters: Any) -> Command:
+    """``ros2 run furl_ros <name>`` with these parameters."""
+    words = [w for n, v in parameters.items() for w in ('-p', f'{n}:={_word(v)}')]
+    arguments = ['--ros-args', *words] if words else []
+    return Command(['ros2', 'run', 'furl_ros', name, *arguments], domain)
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def assert_clean(command: Command, processes: int) -> None:
+    """All processes of a launched graph ended with code 0, and nothing was raised."""
+    assert command.finish() == 0, command.output
+    assert command.output.count('process has finished cleanly') == processes, command.output
+    assert 'Traceback' not in command.output
+
+
+class Probe:
+    """A node in this process that listens (in a thread) and speaks in one domain.
+
+    Attributes:
+        command: whose end makes all waiting vain, if there is such a one.
+        diagnostics: newest values by node.
+    """
+
+    def __init__(self, domain: int) -> None:
+        self.command: Command | None = None
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = Node('probe', context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.diagnostics: dict[str, dict[str, str]] = {}
+        self._news = threading.Condition()
+        self.listen(DiagnosticArray, '/diagnostics', EVENTS, self._on_diagnostics)
+        self._thread = threading.Thread(target=self.executor.spin, daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> 'Probe':
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.executor.shutdown()
+        self._thread.join(TIMEOUT)
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.diagnostics[status.name] = {pair.key: pair.value for pair in status.values}
+
+    def listen(
+        self, kind: type, topic: str, qos: QoSProfile, handler: Callable[[Any], Any]
+    ) -> None:
+        """Call ``handler`` with each message, in the listening thread."""
+
+        def take(message: Any) -> None:
+            handler(message)
+            with self._news:
+                self._news.notify_all()
+
+        self.node.create_subscription(kind, topic, take, qos)
+
+    def record(self, kind: type, topic: str, qos: QoSProfile = RECORDER) -> list[Any]:
+        """A list that grows by each message of a topic."""
+        messages: list[Any] = []
+        self.listen(kind, topic, qos, messages.append)
+        return messages
+
+    def wait(self, predicate: Callable[[], Any], what: str = 'the condition') -> None:
+        """Wait until the predicate holds."""
+        end = time.monotonic() + TIMEOUT
+        while not predicate():
+            output = self.command.output if self.command else ''
+            ended = self.command is not None and self.command.process.poll() is not None
+            assert not ended, f'ended before {what}:\n{output}'
+            assert time.monotonic() < end, f'waited too long for {what}:\n{output}'
+            with self._news:
+                self._news.wait(0.05)
+
+    def call(self, kind: type, name: str, **fields: Any) -> Any:
+        """Call a service and return its response."""
+        client = self.node.create_client(kind, name)
+        self.wait(client.service_is_ready, name)
+        future = client.call_async(kind.Request(**fields))
+        self.wait(future.done, f'the answer of {name}')
+        self.node.destroy_client(client)
+        return future.result()
+
+    def wait_for_count(self, node: str, name: str, least: int = 1) -> None:
+        """Wait until the diagnostics of a node show a count."""
+        self.wait(
+            lambda: int(self.diagnostics.get(node, {}).get(name, 0)) >= least,
+            f'{name!r} in the diagnostics of {node}',
+        )
+
+
+def by_stamp(messages: Sequence[Any]) -> dict[int, Any]:
+    """Messages by their stamp in nanoseconds, which must be unique."""
+    found = {to_ns(message.header.stamp): message for message in messages}
+    assert len(found) == len(messages)
+    return found
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints of a run, oldest first."""
+    return sorted((folder / 'checkpoints').glob('step_*'))
+
+
+def read_trainer(checkpoint: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The replay's arrays and the counters of a checkpoint."""
+    arrays, meta = load_tree(checkpoint / 'trainer.safetensors')
+    return arrays['replay'], meta
+
+
+def read_alignment(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Heads and rings, and the counters, of a checkpoint."""
+    return load_tree(checkpoint / 'alignment.safetensors')
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    with open(path, newline='') as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""deterministic:=true repeats a run bit for bit."""
+
+import numpy as np
+import pytest
+from graph_support import (
+    assert_clean,
+    checkpoints,
+    launch,
+    new_domain,
+    read_alignment,
+    read_trainer,
+)
+from stable_baselines3 import SAC
+
+STEPS, WARMUP = 450, 200
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    """Checkpoints of two runs with the same seed."""
+    found = []
+    for name in ('first', 'second'):
+        folder = tmp_path_factory.mktemp(name)
+        graph = launch(
+            new_domain(),
+            folder,
+            deterministic=True,
+            seed=3,
+            total_steps=STEPS,
+            warmup_steps=WARMUP,
+            run_folder=folder / 'run',
+        )
+        with graph:
+            assert_clean(graph, processes=4)
+        found.append(checkpoints(folder / 'run')[-1])
+    return found
+
+
+def assert_same(one, other, path=''):
+    """Two trees of arrays are equal bit for bit."""
+    assert set(one) == set(other)
+    for name, value in one.items():
+        if isinstance(value, dict):
+            assert_same(value, other[name], f'{path}{name}/')
+        else:
+            assert value.dtype == other[name].dtype
+            np.testing.assert_array_equal(value, other[name], f'{path}{name}')
+
+
+def test_the_replays_are_equal(runs):
+    first, second = map(read_trainer, runs)
+    assert len(first[0]['stamp']) == STEPS
+    assert_same(first[0], second[0])
+
+
+def test_the_counters_and_generators_are_equal(runs):
+    first, second = map(read_trainer, runs)
+    assert first[1]['updates'] == STEPS - WARMUP
+    assert first[1] == second[1]
+
+
+def test_heads_and_rings_are_equal(runs):
+    first, second = map(read_alignment, runs)
+    assert first[1]['version'] == STEPS - WARMUP
+    assert_same(first[0], second[0])
+    assert first[1] == second[1]
+
+
+@pytest.mark.parametrize('name', ['vlm_agent', 'sac_agent'])
+def test_the_policies_are_equal(runs, name):
+    first, second = (SAC.load(path / f'{name}.zip', device='cpu').policy for path in runs)
+    state = second.state_dict()
+    for key, value in first.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), state[key].numpy(), key)
+
+
+def test_another_seed_gives_another_run(runs, train_run):
+    replay, _ = read_trainer(runs[0])
+    other, _ = read_trainer(checkpoints(train_run.folder)[-1])
+    assert (replay['action'][:100] != other['action'][:100]).all(axis=1).all()

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The learner alone, as a process; the test plays the robot."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from action_msgs.msg import GoalStatus
+from graph_support import Probe, checkpoints, new_domain, read_table, read_trainer, run_node
+from rclpy.action import ActionClient
+
+from furl_interfaces.action import Train
+from furl_interfaces.msg import Action, Observation, SourceInfo
+from furl_interfaces.srv import Reset
+from furl_ros.bridge.convert import to_float_field, to_ns, to_time
+from furl_ros.bridge.join import Sensed
+from furl_ros.bridge.qos import LATCHED, LOCKSTEP
+from furl_ros.bridge.steps import to_observation
+from furl_ros.core.seeds import episode_seed
+
+LENGTH, SEED, WARMUP = 10, 9, 30
+LOW, HIGH = np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32)
+SETTINGS = {
+    'method': 'sac',
+    'seed': SEED,
+    'warmup_steps': WARMUP,
+    'batch_size': 8,
+    'hidden_units': 16,
+    'eval_every': 0,
+    'stall_timeout': 1.0,
+    'log_every': 0.5,
+}
+
+
+class Robot:
+    """Answers each action with the next observation; every third episode is terminated.
+
+    Attributes:
+        deaf_to: numbers of actions (from 0) that get no answer.
+        fails: the reset service reports an error.
+    """
+
+    def __init__(self, probe):
+        self.stamp, self.episode = 1_000, -1
+        self.deaf_to, self.fails = set(), False
+        self.seeds, self.answered, self.sent = [], [], []
+        self.now = None
+        node = probe.node
+        self.infos = node.create_publisher(SourceInfo, 'source_info', LATCHED)
+        self.observations = node.create_publisher(Observation, 'observation', LOCKSTEP)
+        probe.listen(Action, 'action', LOCKSTEP, self.on_action)
+        node.create_service(Reset, 'reset', self.on_reset)
+        self.introduce()
+
+    def introduce(self):
+        self.infos.publish(
+            SourceInfo(
+                state_size=3,
+                action_low=to_float_field(LOW),
+                action_high=to_float_field(HIGH),
+                lockstep=True,
+            )
+        )
+
+    def on_reset(self, request, response):
+        if self.fails:
+            response.error_code, response.error_msg = Reset.Response.FAILED, 'the arm is stuck'
+            return response
+        self.seeds.append(request.seed)
+        self.episode += 1
+        self.sense(0, np.zeros(0, np.float32))
+        response.stamp = to_time(self.now.stamp)
+        return response
+
+    def on_action(self, message):
+        number = len(self.answered)
+        self.answered.append(message)
+        if number not in self.deaf_to and to_ns(message.header.stamp) == self.now.stamp:
+            self.sense(self.now.step + 1, np.asarray(message.action, np.float32))
+
+    def sense(self, step, action):
+        self.stamp += 7
+        last, terminates = step == LENGTH, self.episode % 3 == 2
+        self.now = Sensed(
+            self.stamp,
+            self.now.stamp if step else self.stamp,
+            self.episode,
+            step,
+            np.array([self.stamp, step, self.episode], np.float32),
+            action,
+            -0.25 * step,
+            False,
+            last and terminates,
+            last and not terminates,
+        )
+        if step:
+            self.sent.append(self.now)
+        self.observations.publish(to_observation(self.now, '', 0))
+
+
+@contextlib.contextmanager
+def learner(folder, **parameters):
+    """Run the node beside a robot."""
+    domain = new_domain()
+    parameters = SETTINGS | {'run_folder': folder / 'run'} | parameters
+    with Probe(domain) as probe, run_node(domain, 'learner_node', **parameters) as command:
+        probe.command = command
+        yield probe, Robot(probe), command
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A run by a Train goal after which the node exits; returns what there is to check."""
+    folder = tmp_path_factory.mktemp('learner')
+    with learner(folder, autostart=False) as (probe, robot, command):
+        client = ActionClient(probe.node, Train, 'train')
+        probe.wait(client.server_is_ready, 'the action server')
+        sent = client.send_goal_async(Train.Goal(total_steps=75))
+        probe.wait(sent.done, 'the answer to the goal')
+        answer = sent.result().get_result_async()
+        # The node leaves by itself, but not before it has told the result.
+        probe.wait(answer.done, 'the result')
+        probe.command = None
+        code = command.finish()
+    return folder / 'run', robot, answer.result(), code, command.output
+
+
+def test_the_result_arrives_before_the_node_exits(run):
+    folder, _, answer, code, output = run
+    assert code == 0, output
+    assert answer.status == GoalStatus.STATUS_SUCCEEDED
+    assert answer.result.total_steps == 75
+    assert answer.result.run_folder == str(folder)
+
+
+def test_the_replay_is_what_the_robot_sent(run):
+    folder, robot, _, _, _ = run
+    replay, trainer = read_trainer(checkpoints(folder)[-1])
+    assert trainer['updates'] == 75 - WARMUP
+    assert len(robot.sent) == 75
+    for name, wanted in {
+        'stamp': [s.stamp for s in robot.sent],
+        'next_state': [s.state for s in robot.sent],
+        'task_reward': [s.task_reward for s in robot.sent],
+        'terminated': [s.terminated for s in robot.sent],
+        'step': [s.step for s in robot.sent],
+        'episode': [s.episode for s in robot.sent],
+    }.items():
+        np.testing.assert_array_equal(replay[name], wanted, name)
+    scaled = [2 * (s.action - LOW) / (HIGH - LOW) - 1 for s in robot.sent]
+    np.testing.assert_allclose(replay['action'], scaled, atol=1e-6)
+    assert replay['terminated'].sum() == 2
+    assert replay['embedding'].shape == (75, 0)
+
+
+def test_actions_are_in_the_units_of_the_robot(run):
+    actions = np.array([message.action for message in run[1].answered])
+    assert (actions >= LOW).all()
+    assert (actions <= HIGH).all()
+    assert np.ptp(actions[:WARMUP], axis=0) == pytest.approx(HIGH - LOW, rel=0.3)
+
+
+def test_each_episode_is_reset_with_its_own_seed(run):
+    seeds = run[1].seeds
+    assert seeds == [episode_seed(SEED, 0, number) for number in range(len(seeds))]
+    assert len(set(seeds)) == len(seeds) == 8
+
+
+def test_a_robot_that_falls_silent_or_restarts_is_asked_for_a_new_episode(tmp_path):
+    with learner(tmp_path, total_steps=60) as (probe, robot, command):
+        robot.deaf_to = {15, 30}
+        probe.wait(lambda: len(robot.seeds) == 3, 'a new episode after the silence')
+        probe.wait(lambda: len(robot.answered) >= 31, 'another silence')
+        robot.introduce()
+        probe.command = None
+        assert command.finish() == 0, command.output
+    assert 'nothing heard for 1 s' in command.output
+    assert 'has restarted' in command.output
+    replay, trainer = read_trainer(checkpoints(tmp_path / 'run')[-1])
+    assert trainer['steps'] == 60
+    assert replay['stamp'].tolist() == [s.stamp for s in robot.sent][:60]
+    lengths = [int(row['length']) for row in read_table(tmp_path / 'run' / 'episodes.csv')]
+    assert set(lengths) == {LENGTH}
+
+
+def test_a_robot_that_cannot_reset_ends_the_run_with_one_line(tmp_path):
+    with learner(tmp_path, autostart=False, exit_when_done=False) as (probe, robot, command):
+        robot.fails = True
+        client = ActionClient(probe.node, Train, 'train')
+        probe.wait(client.server_is_ready, 'the action server')
+        sent = client.send_goal_async(Train.Goal())
+        probe.wait(sent.done, 'the answer to the goal')
+        answer = sent.result().get_result_async()
+        probe.wait(answer.done, 'the result')
+        assert answer.result().status == GoalStatus.STATUS_ABORTED
+        assert answer.result().result.error_code == Train.Result.FAILED
+        assert 'the arm is stuck' in answer.result().result.error_msg
+        probe.command = None
+        assert command.finish() == 1
+    assert 'the arm is stuck' in command.output
+    assert 'Traceback' not in command.output
+
+
+def test_ctrl_c_while_it_waits_alone(tmp_path):
+    domain = new_domain()
+    with run_node(domain, 'learner_node', run_folder=tmp_path / 'run') as command:
+        command.wait_for('waiting for source_info')
+        command.interrupt()
+        assert command.finish() == 0, command.output
+    assert 'Traceback' not in command.output
+    assert not (tmp_path / 'run').exists()

@@ -108,6 +108,7 @@ class LocalRun:
                 self.save()
         self.evaluate()
         self.save()
+        self.folder.publish_agents(trainer.steps)
 
     def learn(self, before: Step, after: Step, episode: int, index: int) -> None:
         """Score the frame, align the heads, store the step, make the updates that it calls for."""

@@ -121,6 +121,11 @@ class RunFolder:
             if folder not in kept:
                 shutil.rmtree(folder)
 
+    def publish_agents(self, step: int) -> None:
+        """Copy the agents of the checkpoint of this step to the top of the folder."""
+        for zipped in (self.path / CHECKPOINTS / f'step_{step:09d}').glob('*_agent.zip'):
+            shutil.copy2(zipped, self.path / zipped.name)
+
 
 def _until(step: int, row: dict[str | None, Any], columns: tuple[str, ...]) -> bool:
     """Whether a row is whole (a dying machine may tear the last one) and not after ``step``."""

@@ -25,7 +25,7 @@ from furl_ros.bridge.convert import to_ns
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.storage import load_tree
 
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 """Seconds after which a wait has failed: far more than a slow machine needs."""
 
 RECORDER = QoSProfile(

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from graph_support import (
+    Probe,
     assert_clean,
     checkpoints,
     launch,
@@ -17,6 +18,8 @@ from graph_support import (
     read_table,
     read_trainer,
 )
+
+from furl_interfaces.msg import TrainingStatus
 
 WARMUP = 150
 ENDLESS = 100_000
@@ -124,3 +127,19 @@ def test_ctrl_c_while_the_nodes_wait_for_each_other(tmp_path):
         graph.wait_for(r'\[sim_node\]: drawer-close-v3')
         graph.interrupt()
         assert_clean(graph, processes=4)
+
+
+def test_ctrl_c_during_an_evaluation(tmp_path):
+    domain = new_domain()
+    arguments = {'eval_every': 100, 'eval_episodes': 1000, 'run_folder': tmp_path / 'run'}
+    with Probe(domain) as probe, launch(domain, tmp_path, **arguments) as graph:
+        probe.command = graph
+        statuses = probe.record(TrainingStatus, 'training_status')
+        probe.wait(
+            lambda: statuses and statuses[-1].state == TrainingStatus.EVALUATING, 'an evaluation'
+        )
+        graph.interrupt()
+        assert_clean(graph, processes=5)
+    assert [path.name for path in checkpoints(tmp_path / 'run')] == ['step_000000100']
+    assert_whole(tmp_path / 'run')
+    assert not read_table(tmp_path / 'run' / 'evaluations.csv')

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The local runner: the whole method in one process."""
+
+import csv
+
+import numpy as np
+import pytest
+from stable_baselines3 import SAC
+
+from furl_ros.bridge import graph
+from furl_ros.core.run import TRAINER_FILE, find_checkpoint
+from furl_ros.core.storage import load_tree
+from furl_ros.local import LocalRun, main, train
+
+SMALL = {
+    'task': 'furl/StampCounter-v0',
+    'horizon': '25',
+    'warmup_steps': '50',
+    'batch_size': '16',
+    'hidden_units': '16',
+    'buffer_size': '1000',
+    'head_batch_size': '16',
+    'eval_every': '100',
+    'checkpoint_every': '100',
+    'image_size': '32',
+}
+
+
+def settings(folder, **given):
+    return graph.settings_of_run(SMALL | {'run_folder': str(folder)} | given, '')
+
+
+def replay(folder):
+    arrays, meta = load_tree(find_checkpoint(folder) / TRAINER_FILE)
+    return arrays['replay'], meta
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('local') / 'run'
+    return train(settings(folder, total_steps='200'), log_every=50)
+
+
+def test_a_run_leaves_its_whole_folder(finished):
+    names = {path.name for path in finished.iterdir()}
+    assert {
+        'config.yaml',
+        'curves.csv',
+        'episodes.csv',
+        'evaluations.csv',
+        'checkpoints',
+        'tensorboard',
+        'vlm_agent.zip',
+        'sac_agent.zip',
+    } <= names
+    with open(finished / 'episodes.csv', newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row['total_steps']) for row in rows] == list(range(25, 201, 25))
+    assert {row['phase'] for row in rows} == {'random', 'relay'}
+    with open(finished / 'evaluations.csv', newline='') as file:
+        assert [int(row['total_steps']) for row in csv.DictReader(file)] == [100, 200]
+    SAC.load(finished / 'vlm_agent.zip', device='cpu')
+
+
+def test_every_step_is_stored_once_with_its_own_frame(finished):
+    arrays, meta = replay(finished)
+    assert meta['steps'] == 200
+    assert meta['updates'] == 150
+    # The counter's state and picture carry the same number: equal states, equal embeddings.
+    assert len(np.unique(arrays['next_state'], axis=0)) == 200
+    assert len(np.unique(arrays['embedding'], axis=0)) == 200
+    inner = arrays['step'][1:] > 1
+    np.testing.assert_array_equal(arrays['state'][1:][inner], arrays['next_state'][:-1][inner])
+
+
+def test_a_resumed_run_is_the_run_that_was_never_broken_off(tmp_path):
+    task = {'task': 'drawer-close-v3', 'total_steps': '100', 'eval_every': '0'}
+    whole = train(settings(tmp_path / 'whole', **task))
+    part = train(settings(tmp_path / 'part', **task | {'total_steps': '75'}))
+    train(graph.settings_of_run({'resume': str(part), 'total_steps': '100'}, ''))
+    one, other = replay(whole), replay(part)
+    assert one[1] == other[1]
+    for name, array in one[0].items():
+        np.testing.assert_array_equal(array, other[0][name], err_msg=name)
+    policies = [SAC.load(folder / 'vlm_agent.zip', device='cpu').policy for folder in (whole, part)]
+    for mine, its in zip(*(policy.parameters() for policy in policies), strict=True):
+        np.testing.assert_array_equal(mine.detach(), its.detach())
+
+
+@pytest.mark.parametrize('method', ['sac', 'vlm', 'vlm-proj', 'relay', 'furl-nogoal'])
+def test_every_method_trains(method, tmp_path):
+    run = LocalRun(settings(tmp_path, total_steps='80', method=method))
+    try:
+        assert list(run.steps()) == list(range(1, 81))
+        assert run.trainer.updates == 30
+        assert (run.scorer is None) == (method == 'sac')
+    finally:
+        run.close()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        (['gama:=0.9'], "no argument 'gama'"),
+        (['gamma:=3'], 'gamma is 3'),
+        (['gamma'], "'gamma' is no setting"),
+        (['task:=nowhere-v3'], 'task is'),
+        (['vlm:=open_clip:nothing/random'], 'nothing'),
+    ],
+)
+def test_a_wrong_setting_is_one_line(arguments, text, tmp_path):
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, f'run_folder:={tmp_path}'])
+    message = str(left.value)
+    assert message.startswith('error: ')
+    assert text in message
+    assert '\n' not in message

@@ -69,7 +69,7 @@ class LearnerNodeConfig:
         False, 'Repeat bit for bit from a seed: one order of events, heads at fixed steps.'
     )
     publish_every: int = setting(
-        50, "The alignment's setting of that name; only read when deterministic.", low=1, high=10**6
+        50, "The alignment's setting of that name: how far it may lag behind.", low=1, high=500
     )
     max_in_flight: int = setting(
         8, 'Steps of a robot that may wait for their frame scores (lock-step).', low=1, high=60

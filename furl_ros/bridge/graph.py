@@ -137,6 +137,8 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
         raise SettingError(
             f'num_sims is {values["num_sims"]} with deterministic:=true; accepted: 1'
         )
+    if values['deterministic'] and values['real_time']:
+        raise SettingError('real_time is True with deterministic:=true; accepted: False')
     if values['run_folder'] == known['run_folder']:
         stamp = time.strftime('%Y%m%d-%H%M%S')
         task = values['task'].replace('/', '_').replace(':', '_')

@@ -15,6 +15,17 @@ LOCKSTEP = QoSProfile(
 )
 """Frames, observations, actions, scores: nothing may be lost."""
 
+ALIGNMENT_DEPTH = 1_024
+"""Queue of the alignment's readers: the learner never runs so far ahead of it."""
+
+LOCKSTEP_DEEP = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=ALIGNMENT_DEPTH,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""The same for a reader that may lag by more than the frames in flight."""
+
 SENSOR = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=5,

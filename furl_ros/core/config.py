@@ -88,7 +88,7 @@ class AlignConfig:
         1, 'Head updates per transition after the warm-up.', low=0, high=100
     )
     publish_every: int = setting(
-        50, 'Transitions between two published versions of the heads.', low=1, high=10**6
+        50, 'Transitions between two published versions of the heads.', low=1, high=500
     )
 
 

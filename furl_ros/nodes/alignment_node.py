@@ -22,13 +22,12 @@ from furl_ros.bridge.convert import to_heads_msg, to_ns, to_time
 from furl_ros.bridge.join import StampJoin
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
-from furl_ros.bridge.qos import LATCHED, LOCKSTEP
+from furl_ros.bridge.qos import LATCHED, LOCKSTEP_DEEP
 from furl_ros.bridge.steps import from_observation
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig
-from furl_ros.core.run import find_checkpoint
+from furl_ros.core.run import ALIGNMENT_FILE, find_checkpoint
 
-FILE = 'alignment.safetensors'
 FAREWELL_S = 10.0  # seconds that a stopping node waits for the learner's last checkpoint
 
 
@@ -46,6 +45,7 @@ class AlignmentNode(FurlNode):
         self.losses: dict[str, float] = {}
         self.joins = {source: StampJoin(counts=self.counts) for source in self.config.sources}
         self.infos: dict[str, SourceInfo] = {}
+        self.episodes: dict[str, int] = {}
         self.saved = threading.Event()
 
         self.heads_publisher = self.create_publisher(RewardHeads, 'reward_heads', LATCHED)
@@ -62,13 +62,13 @@ class AlignmentNode(FurlNode):
                 Observation,
                 f'{prefix}observation',
                 lambda message, source=source: self.on_observation(message, source),
-                LOCKSTEP,
+                LOCKSTEP_DEEP,
             )
             self.create_subscription(
                 FrameScore,
                 f'{prefix}frame_score',
                 lambda message, source=source: self.on_score(message, source),
-                LOCKSTEP,
+                LOCKSTEP_DEEP,
             )
         self.create_service(SaveCheckpoint, '~/save_checkpoint', self.on_save)
 
@@ -92,7 +92,7 @@ class AlignmentNode(FurlNode):
             self.config.warmup_steps,
         )
         if self.checkpoint is not None:
-            self.aligner.load(self.checkpoint / FILE)
+            self.aligner.load(self.checkpoint / ALIGNMENT_FILE)
         self.publish_heads()
         self.take_in()
 
@@ -133,11 +133,13 @@ class AlignmentNode(FurlNode):
         if self.aligner is None:
             return
         for source, join in self.joins.items():
-            for before, after, embedding in join.pop():
+            for _, after, embedding in join.pop():
                 if not self.fits(embedding):
                     continue
-                if before.step == 0:
+                if after.episode != self.episodes.get(source):
+                    # The one before was broken off, or ended and is sorted in already.
                     self.aligner.drop_episode(source)
+                    self.episodes[source] = after.episode
                 self.aligner.add(embedding, after.success, after.last, source)
                 self.newest_stamp = max(self.newest_stamp, after.stamp)
                 with self.stages('head_update'):
@@ -167,7 +169,7 @@ class AlignmentNode(FurlNode):
             response.error_code = SaveCheckpoint.Response.NOT_YET
             response.error_msg = f'{transitions} of {request.transitions} transitions received'
             return response
-        path = Path(request.path) / FILE
+        path = Path(request.path) / ALIGNMENT_FILE
         try:
             if self.aligner is None:
                 raise ValueError('nothing to save: no prompt_embedding has come yet')

@@ -6,7 +6,6 @@ observations, take in complete steps, make the updates they call for.
 """
 
 import queue
-import shutil
 import sys
 import threading
 import time
@@ -46,6 +45,7 @@ from furl_ros.core.trainer import Trainer
 
 ALIGNMENT_WAIT_S = 10.0  # seconds that a checkpoint waits for the alignment's part
 RESULT_WAIT_S = 0.5  # seconds that the middleware has to deliver the result of a Train goal
+ALIGNMENT_LAG = 256  # transitions the alignment may be late, beyond its publishing period
 REAL_TIME_BACKLOG = 100  # updates that may be owed when a robot does not wait for us
 
 
@@ -234,7 +234,7 @@ class LearnerNode(FurlNode):
                 missing.append(self.eval_source.waiting_for)
             if self.method.vlm and self.prompt is None:
                 missing.append('prompt_embedding')
-            if self.method.heads != 'none' and not self.heads:
+            if self.method.vlm and not self.heads:
                 missing.append('reward_heads')
             if self.method.vlm and not self.save_client.service_is_ready():
                 missing.append(f'{self.config.alignment}/save_checkpoint')
@@ -245,7 +245,10 @@ class LearnerNode(FurlNode):
                 self.get_logger().info(self.detail)
                 reported, reported_at = self.detail, time.monotonic()
         config = yaml.safe_load(self.config.run_config) or {}
-        observation_space, action_space = spaces_of(self.sources[0].info)
+        try:
+            observation_space, action_space = spaces_of(self.sources[0].info)
+        except ValueError as error:
+            raise SettingError(f'source_info cannot be used: {error}') from None
         text = None
         if self.method.vlm:
             text = np.asarray(self.prompt.text_embedding, np.float32)
@@ -309,8 +312,16 @@ class LearnerNode(FurlNode):
         # Bit for bit: the whole effect of the step before comes first.
         owed, in_flight = (0, 1) if self.config.deterministic else (1, self.config.max_in_flight)
         return (
-            self.wants_more(target) and self.trainer.owed <= owed and source.in_flight <= in_flight
+            self.wants_more(target)
+            and self.trainer.owed <= owed
+            and source.in_flight <= in_flight
+            and self.alignment_lag <= self.config.publish_every + ALIGNMENT_LAG
         )
+
+    @property
+    def alignment_lag(self) -> int:
+        """Transitions that the newest heads have not seen; the alignment's queue must hold them."""
+        return self.trainer.steps - max(self.heads) if self.method.vlm else 0
 
     def take_in(self, source: Source, joined: Joined[Score]) -> None:
         """Store one step; at the end of an episode evaluate, save, and start the next one."""
@@ -336,10 +347,10 @@ class LearnerNode(FurlNode):
         if not after.last:
             return
         self.finish_episode(source, after.stamp)
-        if self.trainer.steps >= self.due_eval:
+        if self.due_eval <= self.trainer.steps < self.target:
             self.evaluate()
             self.due_eval = self.next_due(self.train_config.eval_every)
-        if self.trainer.steps >= self.due_checkpoint:
+        if self.due_checkpoint <= self.trainer.steps < self.target:
             self.save()
             self.due_checkpoint = self.next_due(self.train_config.checkpoint_every)
         self.start_episode(source)
@@ -437,16 +448,14 @@ class LearnerNode(FurlNode):
             self.eval_inbox.drain(0.1)
         raise SourceError(f'{self.config.eval_source} does not answer')
 
-    def save(self) -> Path:
+    def save(self) -> None:
         """Write a checkpoint: learner and alignment in one folder that appears when it is whole."""
         step, keep = self.trainer.steps, self.train_config.keep_checkpoints
         with self.stages('save'), self.folder.checkpoint(step, keep) as folder:
             if self.method.vlm:
                 self.save_alignment(folder)
             self.trainer.save(folder)
-        path = self.folder.path / 'checkpoints' / f'step_{step:09d}'
-        self.get_logger().info(f'checkpoint: {path}')
-        return path
+        self.get_logger().info(f'checkpoint: step {step:,}')
 
     def save_alignment(self, folder: Path) -> None:
         """Have the alignment node write its part, as of this very step.
@@ -475,9 +484,8 @@ class LearnerNode(FurlNode):
     def finish(self) -> None:
         """Last line, last checkpoint, and the agent as a plain SB3 zip."""
         self.report()
-        checkpoint = self.save()
-        for zipped in checkpoint.glob('*_agent.zip'):
-            shutil.copy2(zipped, self.folder.path / zipped.name)
+        self.save()
+        self.folder.publish_agents(self.trainer.steps)
         self.get_logger().info(f'agent: {self.folder.path / "vlm_agent.zip"}')
 
     def report(self) -> None:

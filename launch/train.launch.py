@@ -4,16 +4,18 @@
 Every setting of the graph may be given as ``name:=value``; the most used ones are declared here.
 """
 
+import os
 from pathlib import Path
 
 import yaml
 from launch.actions import (
     DeclareLaunchArgument,
+    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
     Shutdown,
 )
-from launch.event_handlers import OnProcessExit
+from launch.event_handlers import OnProcessExit, OnShutdown
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
@@ -151,6 +153,13 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         RegisterEventHandler(OnProcessExit(target_action=process, on_exit=on_exit))
         for process in nodes
     ]
+    # tools/train, which sets the environment up, says here how to get a shell with it.
+    farewell = [f'run folder: {values["run_folder"]}', os.environ.get('FURL_SHELL_HINT', '')]
+    handlers.append(
+        RegisterEventHandler(
+            OnShutdown(on_shutdown=[LogInfo(msg=text) for text in farewell if text])
+        )
+    )
     return [*handlers, *nodes]
 
 

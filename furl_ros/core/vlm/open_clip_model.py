@@ -157,7 +157,8 @@ def _similar(model: str) -> str:
     lower = {name.lower(): name for name in names}
     near = difflib.get_close_matches(model.lower(), lower, n=5, cutoff=0.5)
     if near:
-        return f'did you mean {", ".join(lower[name] for name in near)}?'
+        names = ', '.join(lower[name] for name in near)
+        return f'accepted: a name of open_clip.list_models(), such as {names}'
     return f'accepted: the {len(names)} names of open_clip.list_models(), for example ViT-B-32'
 
 

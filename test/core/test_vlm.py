@@ -199,7 +199,7 @@ def test_weights_are_never_executed(tmp_path):
     [
         ('clip', "accepted: 'tiny-random' or 'open_clip:<model>/<pretrained tag, file or random>'"),
         ('open_clip:ViT-B-32', 'accepted:'),
-        ('open_clip:vit-b32/openai', "no model 'vit-b32'; accepted: a name of open_clip.list_models(), such as ViT-B-32"),
+        ('open_clip:vit-b32/openai', "no model 'vit-b32'; accepted: .*such as ViT-B-32,"),
         ('open_clip:qqqq/openai', r'no model .* open_clip.list_models\(\)'),
         ('open_clip:ViT-B-32/openay', "no weights 'openay'; accepted: openai, .*, random, or a"),
         ('open_clip:tiny-random/x.pt', "there is no file 'x.pt'"),

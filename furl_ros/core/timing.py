@@ -22,7 +22,3 @@ class Stages:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
             self.calls[name] = self.calls.get(name, 0) + 1
-
-    def shares(self, wall_seconds: float) -> dict[str, float]:
-        """Share of ``wall_seconds`` that each stage took, 0 to 1."""
-        return {name: seconds / wall_seconds for name, seconds in self.seconds.items()}

@@ -18,6 +18,7 @@ from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
 from furl_ros.core.relay import SAC, VLM, Relay
 from furl_ros.core.replay import Replay, Transition
+from furl_ros.core.run import TRAINER_FILE
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import (
     generator_from_json,
@@ -279,7 +280,7 @@ class Trainer:
         for name, agent in self.agents.items():
             agent.save(folder / f'{name}_agent.zip', self.steps)
         save_tree(
-            folder / 'trainer.safetensors',
+            folder / TRAINER_FILE,
             {'replay': self.replay.state(), 'torch_rng': torch.get_rng_state().numpy()},
             {
                 'steps': self.steps,
@@ -300,7 +301,7 @@ class Trainer:
         Raises:
             SettingError: a file is missing, unreadable, or does not fit these settings.
         """
-        arrays, meta = load_tree(folder / 'trainer.safetensors')
+        arrays, meta = load_tree(folder / TRAINER_FILE)
         if set(meta['agents']) != set(self.agents):
             raise SettingError(
                 f'the checkpoint {folder} has agents {sorted(meta["agents"])}; accepted:'

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two Stable-Baselines3 SAC agents that learn from one batch."""
+"""The Stable-Baselines3 SAC agents: made, acting, saved and loaded (updates: relay_update)."""
 
 import pickle
 from pathlib import Path
@@ -9,11 +9,10 @@ import gymnasium
 import numpy as np
 import torch
 from stable_baselines3 import SAC
-from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.save_util import load_from_zip_file
+from torch.utils._pytree import tree_map_only
 
 from furl_ros.core.config import TrainConfig
-from furl_ros.core.replay import Batch, FixedBatch
 from furl_ros.core.settings import SettingError
 
 # What SB3 and torch raise for files of another kind or another shape.
@@ -36,8 +35,16 @@ class _Spaces(gymnasium.Env):
         self.action_space = action_space
 
 
+class _Sac(SAC):
+    """SAC whose parameters may be views of larger tensors."""
+
+    def get_parameters(self) -> dict[str, dict]:
+        """Parameters and optimizer states, copied: a file of a view holds all that it views."""
+        return tree_map_only(torch.Tensor, torch.clone, super().get_parameters())
+
+
 class Agent:
-    """One SAC agent whose batches come from outside.
+    """One SAC agent whose updates come from outside.
 
     Args:
         config: hyper-parameters.
@@ -53,7 +60,7 @@ class Agent:
         action_space: gymnasium.spaces.Box,
         seed: int,
     ) -> None:
-        self.sac = SAC(
+        self.sac = _Sac(
             'MlpPolicy',
             _Spaces(observation_space, action_space),
             learning_rate=config.learning_rate,
@@ -71,26 +78,13 @@ class Agent:
         # those who load the zip and go on with plain SB3.
         self.sac.buffer_size = config.buffer_size
         self.sac.env = None
-        self.batch = FixedBatch()
-        self.sac.replay_buffer = self.batch
-        self.logger = Logger(folder=None, output_formats=[])
-        self.sac.set_logger(self.logger)
+        self.sac.replay_buffer = None
 
     def act(self, state: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """Choose an action, scaled to [-1, 1]: float32 [A] for a state float32 [S]."""
         with torch.inference_mode():
             states = torch.from_numpy(np.asarray(state, np.float32))[None]
             return self.sac.actor(states, deterministic)[0].numpy()
-
-    def update(self, batch: Batch, rewards: torch.Tensor) -> None:
-        """One gradient step on a batch with this agent's rewards, float32 [B, 1]."""
-        self.batch.put(batch, rewards)
-        self.sac.train(gradient_steps=1, batch_size=len(rewards))
-
-    def losses(self) -> dict[str, float]:
-        """SB3's training figures of the last update."""
-        values = self.logger.name_to_value
-        return {name.removeprefix('train/'): float(value) for name, value in values.items()}
 
     def save(self, path: Path, total_steps: int) -> None:
         """Write a plain SB3 zip, which ``SAC.load`` opens without furl_ros."""

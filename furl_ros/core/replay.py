@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One replay for both agents: embeddings instead of VLM rewards, relabelled when sampled."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
 from furl_ros.core.settings import SettingError
@@ -127,22 +126,3 @@ class Replay:
         for name, array in self.arrays.items():
             array[:used] = state[name]
         self.written = written
-
-
-class FixedBatch:
-    """The replay buffer that an SB3 agent sees: the batch that was drawn for both agents."""
-
-    def __init__(self) -> None:
-        self.batch: ReplayBufferSamples | None = None
-
-    def put(self, batch: Batch, rewards: Tensor) -> None:
-        """Set the batch with this agent's own rewards, float32 [B, 1]."""
-        self.batch = ReplayBufferSamples(
-            batch.states, batch.actions, batch.next_states, batch.terminated, rewards
-        )
-
-    def sample(self, batch_size: int, env: Any = None) -> ReplayBufferSamples:
-        """Give SB3's ``train`` the batch; its size was chosen when it was drawn."""
-        if self.batch is None:
-            raise RuntimeError('no batch was put before train()')
-        return self.batch

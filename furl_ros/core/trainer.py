@@ -17,6 +17,7 @@ from furl_ros.core.config import TrainConfig
 from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
 from furl_ros.core.relay import SAC, VLM, Relay
+from furl_ros.core.relay_update import RelayUpdate
 from furl_ros.core.replay import Replay, Transition
 from furl_ros.core.run import TRAINER_FILE
 from furl_ros.core.settings import SettingError
@@ -101,6 +102,7 @@ class Trainer:
             len(self.text),
         )
         self.relay = Relay(self.method.relay, config.relay_positives, config.seed)
+        self.relay_update: RelayUpdate | None = None
         self.generator = np.random.default_rng([config.seed, 3])
         self.stages = Stages()
         self.heads: RewardHeads | None = None
@@ -226,26 +228,22 @@ class Trainer:
         """One gradient step of each learning agent on one shared batch."""
         with self.stages('sample'):
             batch = self.replay.sample(self.generator, self.config.batch_size)
-        rewards = batch.task_rewards
+        rewards = {VLM: batch.task_rewards, SAC: batch.task_rewards}
         if self.method.vlm:
             with self.stages('relabel'):
                 vlm = self.vlm_rewards(batch.embeddings)[:, None]
-                rewards = rewards + self.config.rho * vlm
+                rewards[VLM] = batch.task_rewards + self.config.rho * vlm
                 self.vlm_reward_mean = float(vlm.mean())
-        with self.stages('update_vlm'):
-            self.agents[VLM].update(batch, rewards)
-        if self.relay.active:
-            with self.stages('update_sac'):
-                self.agents[SAC].update(batch, batch.task_rewards)
+        with self.stages('relay_update'):
+            learning = [VLM, SAC] if self.relay.active else [VLM]
+            if self.relay_update is None or list(self.relay_update.agents) != learning:
+                self.relay_update = RelayUpdate({name: self.agents[name].sac for name in learning})
+            self.relay_update(batch, rewards)
         self.updates += 1
 
     def figures(self) -> dict[str, float]:
-        """Losses and other figures of the last update, by name."""
-        return {
-            f'{name}/{key}': value
-            for name, agent in self.agents.items()
-            for key, value in agent.losses().items()
-        }
+        """Losses and other figures of the agents that learned last, by name."""
+        return self.relay_update.figures() if self.relay_update is not None else {}
 
     def evaluate(
         self,
@@ -311,6 +309,7 @@ class Trainer:
         for name, agent in self.agents.items():
             agent.load(folder / f'{name}_agent.zip')
             agent.restore_counters(meta['agents'][name])
+        self.relay_update = None
         self.relay.restore(meta['relay'])
         self.steps, self.updates = meta['steps'], meta['updates']
         self.episodes, self.forgiven = meta['episodes'], meta['forgiven']

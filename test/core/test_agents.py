@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import SAC
-from stable_baselines3.common.logger import Logger
 
 from furl_ros.core.agents import Agent
 from furl_ros.core.config import TrainConfig
+from furl_ros.core.relay_update import RelayUpdate
 from furl_ros.core.replay import Replay, Transition
 from furl_ros.core.settings import SettingError
 
@@ -27,12 +27,6 @@ ACTIONS = gymnasium.spaces.Box(
     np.array([-1, 0, -5, 2], np.float32), np.array([1, 10, -2, 3], np.float32)
 )
 CONFIG = TrainConfig(hidden_units=16, batch_size=32, buffer_size=1_000)
-
-
-class Nothing(gymnasium.Env):
-    """An environment for the spaces alone."""
-
-    observation_space, action_space = STATES, ACTIONS
 
 
 def agent(config=CONFIG, seed=0, states=STATES):
@@ -66,9 +60,10 @@ def replay(count=50):
 
 def updated(agent, count=3):
     generator, filled = np.random.default_rng(0), replay()
+    update = RelayUpdate({'vlm': agent.sac})
     for _ in range(count):
         batch = filled.sample(generator, CONFIG.batch_size)
-        agent.update(batch, batch.task_rewards)
+        update(batch, {'vlm': batch.task_rewards})
     return agent
 
 
@@ -107,73 +102,6 @@ def test_hyper_parameters_of_the_paper():
     assert len(sac.critic.q_networks) == 2
 
 
-def test_an_update_is_that_of_plain_sb3():
-    """The same transitions, batches and noise; time limits (the dones that we never keep) too."""
-    ours = agent(seed=3)
-    plain = SAC(
-        'MlpPolicy',
-        Nothing(),
-        learning_rate=1e-4,
-        buffer_size=50,
-        gamma=0.99,
-        tau=0.01,
-        target_entropy=-2.0,
-        policy_kwargs={'net_arch': [16, 16]},
-        device='cpu',
-        seed=3,
-    )
-    plain.set_logger(Logger(folder=None, output_formats=[]))
-    for each in transitions(50):
-        limit = each.step % 5 == 0 and not each.terminated
-        plain.replay_buffer.add(
-            each.state,
-            each.next_state,
-            each.action,
-            np.array([each.task_reward]),
-            np.array([each.terminated or limit]),
-            [{'TimeLimit.truncated': limit}],
-        )
-    assert_same(ours.sac, plain, rtol=0, atol=0)
-    for number in range(4):
-        np.random.seed(number)
-        torch.manual_seed(number)
-        plain.train(gradient_steps=1, batch_size=CONFIG.batch_size)
-        torch.manual_seed(number)
-        batch = replay().sample(LikeSb3(number), CONFIG.batch_size)
-        ours.update(batch, batch.task_rewards)
-        assert_same(ours.sac, plain, rtol=0, atol=1e-6)
-
-
-class LikeSb3:
-    """Draws the rows that SB3's replay buffer draws after ``np.random.seed``."""
-
-    def __init__(self, seed):
-        np.random.seed(seed)
-
-    def integers(self, high, size):
-        return np.random.randint(0, high, size=size)
-
-
-def test_termination_ends_the_value_and_a_time_limit_does_not():
-    batch = replay().sample(np.random.default_rng(0), CONFIG.batch_size)
-    batch = batch._replace(task_rewards=torch.zeros_like(batch.task_rewards))
-    losses = {}
-    for terminated in (0.0, 1.0):
-        one = agent()
-        with torch.no_grad():  # a value of 100 in every next state
-            for network in one.sac.critic_target.q_networks:
-                network[-1].weight.zero_()
-                network[-1].bias.fill_(100)
-            for network in one.sac.critic.q_networks:
-                network[-1].weight.zero_()
-                network[-1].bias.zero_()
-        dones = torch.full_like(batch.terminated, terminated)
-        one.update(batch._replace(terminated=dones), batch.task_rewards)
-        losses[terminated] = one.losses()['critic_loss']
-    assert losses[1.0] == pytest.approx(0.0, abs=1e-6)
-    assert losses[0.0] == pytest.approx(99**2, rel=0.1)  # two critics, half the square each
-
-
 def test_actions_are_scaled_and_the_mean_action_is_that_of_sb3():
     one = updated(agent())
     state = np.array([0.3, -1, 2], np.float32)
@@ -208,6 +136,19 @@ def test_save_and_load_restore_every_tensor(tmp_path):
         torch.manual_seed(0)
         updated(each)
     assert_same(one.sac, other.sac, rtol=0, atol=0)
+
+
+def test_a_zip_holds_no_more_than_its_agent(tmp_path):
+    """Two agents that learn together share their tensors; their files do not."""
+    one, other = agent(), agent(seed=1)
+    one.save(tmp_path / 'before.zip', 0)
+    batch = replay().sample(np.random.default_rng(0), CONFIG.batch_size)
+    rewards = {'vlm': batch.task_rewards, 'sac': batch.task_rewards}
+    RelayUpdate({'vlm': one.sac, 'sac': other.sac})(batch, rewards)
+    one.save(tmp_path / 'together.zip', 0)
+    updated(agent()).save(tmp_path / 'alone.zip', 0)
+    sizes = {name: (tmp_path / f'{name}.zip').stat().st_size for name in ('together', 'alone')}
+    assert sizes['together'] == pytest.approx(sizes['alone'], rel=0.01)
 
 
 ALONE = """
@@ -343,10 +284,3 @@ def test_a_zip_that_does_not_fit_is_told_in_one_line(tmp_path, spoil):
         agent().load(path)
     assert str(path) in str(caught.value)
     assert '\n' not in str(caught.value)
-
-
-def test_losses_are_those_of_the_last_update():
-    losses = updated(agent()).losses()
-    assert {'actor_loss', 'critic_loss', 'ent_coef', 'ent_coef_loss', 'n_updates'} <= set(losses)
-    assert losses['n_updates'] == 3
-    assert all(type(value) is float for value in losses.values())

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from furl_ros.core.replay import Batch, FixedBatch, Replay, Transition
+from furl_ros.core.replay import Replay, Transition
 from furl_ros.core.settings import SettingError
 
 
@@ -127,19 +127,3 @@ def test_state_of_another_shape(other, text):
         other.restore(filled(15).state())
     assert other.written == 0
     assert not other.arrays['state'].any()
-
-
-def test_the_agents_buffer_gives_the_batch_with_the_agents_rewards():
-    buffer = FixedBatch()
-    with pytest.raises(RuntimeError, match='no batch'):
-        buffer.sample(3)
-    batch = Batch(*(torch.rand(3, 2) for _ in Batch._fields))
-    rewards = torch.rand(3, 1)
-    buffer.put(batch, rewards)
-    samples = buffer.sample(256)
-    assert samples.observations is batch.states
-    assert samples.actions is batch.actions
-    assert samples.next_observations is batch.next_states
-    assert samples.dones is batch.terminated
-    assert samples.rewards is rewards
-    assert samples.discounts is None

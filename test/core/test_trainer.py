@@ -80,11 +80,15 @@ def parameters(one, name=VLM):
 
 
 class Recorder:
-    """Stands for an agent's update and keeps what it is given."""
+    """Stands for the update of a trainer's agents and keeps what it is given."""
 
-    def __init__(self, agent):
+    def __init__(self, one):
+        self.agents = one.agents
         self.calls = []
-        agent.update = lambda batch, rewards: self.calls.append((batch, rewards))
+        one.relay_update = self
+
+    def __call__(self, batch, rewards):
+        self.calls.append((batch, rewards))
 
 
 def test_which_agents_learn():
@@ -190,14 +194,13 @@ class TestUpdates:
     def test_the_vlm_agent_sees_both_rewards_and_the_partner_the_task_alone(self):
         one = trainer(rho=0.05)
         play(one, length=40, success=(39,), learn=False)
-        ours, partners = Recorder(one.agents[VLM]), Recorder(one.agents[SAC])
+        recorder = Recorder(one)
         for _ in range(5):
             one.update()
-        for (batch, rewards), (other_batch, task_rewards) in zip(
-            ours.calls, partners.calls, strict=True
-        ):
-            assert batch is other_batch
-            assert torch.equal(task_rewards, batch.task_rewards)
+        assert len(recorder.calls) == 5
+        for batch, both in recorder.calls:
+            rewards = both[VLM]
+            assert torch.equal(both[SAC], batch.task_rewards)
             cosines = one.heads.score(batch.embeddings.numpy(), TEXT)[:, None]
             expected = batch.task_rewards.numpy() + 0.05 * cosines
             np.testing.assert_allclose(rewards.numpy(), expected, atol=1e-6)
@@ -209,9 +212,9 @@ class TestUpdates:
     def test_plain_cosine(self, method):
         one = trainer(method, rho=0.5)
         play(one, length=40, learn=False)
-        ours = Recorder(one.agents[VLM])
+        recorder = Recorder(one)
         one.update()
-        batch, rewards = ours.calls[0]
+        batch, rewards = recorder.calls[0][0], recorder.calls[0][1][VLM]
         embeddings = batch.embeddings.numpy()
         cosines = embeddings @ TEXT / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(TEXT)
         expected = batch.task_rewards[:, 0].numpy() + 0.5 * cosines
@@ -221,22 +224,22 @@ class TestUpdates:
         one = trainer('sac')
         assert one.replay.arrays['embedding'].shape[1] == 0
         play(one, length=40, learn=False)
-        ours = Recorder(one.agents[VLM])
+        recorder = Recorder(one)
         one.update()
-        batch, rewards = ours.calls[0]
-        assert torch.equal(rewards, batch.task_rewards)
+        batch, rewards = recorder.calls[0]
+        assert torch.equal(rewards[VLM], batch.task_rewards)
 
     def test_old_transitions_are_relabelled_with_the_newest_heads(self):
         one = trainer(rho=1.0)
         play(one, length=40, learn=False)
-        ours = Recorder(one.agents[VLM])
+        recorder = Recorder(one)
         for version in (2, 3):
             heads = RewardHeads((WIDTH, 8, 4), seed=version)
             one.set_heads(heads, version)
             one.update()
-            batch, rewards = ours.calls[-1]
+            batch, rewards = recorder.calls[-1]
             scores = torch.from_numpy(heads.score(batch.embeddings.numpy(), TEXT))
-            torch.testing.assert_close(rewards[:, 0], batch.task_rewards[:, 0] + scores)
+            torch.testing.assert_close(rewards[VLM][:, 0], batch.task_rewards[:, 0] + scores)
         assert one.report()['heads_version'] == 3
 
     def test_heads_must_be_there(self):
@@ -249,14 +252,14 @@ class TestUpdates:
         one = trainer()
         one.start_episode()
         step(one, 0, terminated=True)
-        ours = Recorder(one.agents[VLM])
+        recorder = Recorder(one)
         one.update()
-        assert ours.calls[0][0].terminated.all()
+        assert recorder.calls[0][0].terminated.all()
         one = trainer()
         play(one, length=40, learn=False)  # every episode here ends by a time limit
-        ours = Recorder(one.agents[VLM])
+        recorder = Recorder(one)
         one.update()
-        assert not ours.calls[0][0].terminated.any()
+        assert not recorder.calls[0][0].terminated.any()
 
 
 class TestRelayEnd:

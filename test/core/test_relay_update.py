@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The batched update against Stable-Baselines3's own, and the agents that share its tensors."""
+
+from types import SimpleNamespace
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import SAC
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+
+from furl_ros.core.agents import Agent
+from furl_ros.core.config import TrainConfig
+from furl_ros.core.relay_update import RelayUpdate
+from furl_ros.core.replay import Batch
+
+STATES = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
+ACTIONS = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
+CONFIG = TrainConfig(hidden_units=16, batch_size=32)
+NAMES = ('vlm', 'sac')
+
+
+class Nothing(gymnasium.Env):
+    """An environment for the spaces alone."""
+
+    observation_space, action_space = STATES, ACTIONS
+
+
+class PlainAgents:
+    """The same agents in plain Stable-Baselines3, updated one after the other."""
+
+    def __init__(self, names=NAMES, config=CONFIG):
+        self.agents = {}
+        for seed, name in enumerate(names):
+            self.agents[name] = SAC(
+                'MlpPolicy',
+                Nothing(),
+                learning_rate=1e-4,
+                buffer_size=1,
+                gamma=0.99,
+                tau=0.01,
+                target_entropy=-2.0,
+                policy_kwargs={'net_arch': [config.hidden_units] * 2},
+                device='cpu',
+                seed=seed,
+            )
+            self.agents[name].set_logger(Logger(folder=None, output_formats=[]))
+
+    def __call__(self, batch, rewards):
+        for name, sac in self.agents.items():
+            sample = ReplayBufferSamples(*batch[:4], rewards[name])
+            sac.replay_buffer = SimpleNamespace(sample=lambda size, env=None, sample=sample: sample)
+            sac.train(gradient_steps=1, batch_size=len(batch.states))
+
+
+def made(names=NAMES, config=CONFIG):
+    """Our agents, with the seeds of ``PlainAgents``."""
+    return {name: Agent(config, STATES, ACTIONS, seed) for seed, name in enumerate(names)}
+
+
+def update_of(agents):
+    return RelayUpdate({name: agent.sac for name, agent in agents.items()})
+
+
+def batches(count, size=32, seed=0):
+    """Batches and each agent's rewards."""
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        batch = Batch(
+            torch.randn(size, 3, generator=draw),
+            torch.rand(size, 4, generator=draw) * 2 - 1,
+            torch.randn(size, 3, generator=draw),
+            (torch.rand(size, 1, generator=draw) < 0.1).float(),
+            -torch.rand(size, 1, generator=draw).round(),
+            torch.zeros(size, 0),
+        )
+        yield batch, {'vlm': batch.task_rewards + torch.rand(size, 1, generator=draw) / 20,
+                      'sac': batch.task_rewards}  # fmt: skip
+
+
+def tensors(sac):
+    """Everything that learning changes: parameters and optimizer states, by name."""
+    found = dict(sac.policy.state_dict()) | {'log_ent_coef': sac.log_ent_coef.detach()}
+    for name, optimizer in (
+        ('actor', sac.actor.optimizer),
+        ('critic', sac.critic.optimizer),
+        ('entropy', sac.ent_coef_optimizer),
+    ):
+        for index, state in optimizer.state_dict()['state'].items():
+            found |= {f'{name}/{index}/{key}': value for key, value in state.items()}
+    return {name: value.clone() for name, value in found.items()}
+
+
+def assert_same(one, other, **tolerance):
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], **tolerance, msg=name)
+
+
+@pytest.mark.parametrize('names', [NAMES, ('vlm',)])
+def test_updates_are_those_of_plain_sb3(names):
+    """Parameters, targets, temperatures and optimizer states, under the same random numbers."""
+    plain, ours = PlainAgents(names), made(names)
+    update = update_of(ours)
+    for name in names:
+        assert_same(
+            dict(plain.agents[name].policy.state_dict()),
+            dict(ours[name].sac.policy.state_dict()),
+            rtol=0,
+            atol=0,
+        )
+    for number, (batch, rewards) in enumerate(batches(20)):
+        torch.manual_seed(number)
+        plain(batch, rewards)
+        torch.manual_seed(number)
+        update(batch, rewards)
+        for name in names:
+            assert_same(tensors(plain.agents[name]), tensors(ours[name].sac), rtol=1e-4, atol=2e-6)
+    for name in names:
+        sac = plain.agents[name]
+        assert sac._n_updates == ours[name].sac._n_updates == 20
+        figures = sac.logger.name_to_value
+        for figure in ('actor_loss', 'critic_loss', 'ent_coef', 'ent_coef_loss'):
+            assert update.figures()[f'{name}/{figure}'] == pytest.approx(
+                figures[f'train/{figure}'], rel=1e-4, abs=1e-6
+            )
+
+
+def test_no_figures_before_the_first_update():
+    assert update_of(made()).figures() == {}
+
+
+def test_the_agents_act_as_they_were_just_taught():
+    agents = made()
+    update, state = update_of(agents), np.ones(3, np.float32)
+    before = {name: agent.act(state, deterministic=True) for name, agent in agents.items()}
+    for batch, rewards in batches(3):
+        update(batch, rewards)
+    for name, agent in agents.items():
+        after = agent.act(state, deterministic=True)
+        assert not np.array_equal(after, before[name])
+        predicted, _ = agent.sac.predict(state, deterministic=True)
+        np.testing.assert_allclose(after, predicted, atol=1e-6)
+
+
+def test_an_agent_that_goes_on_alone_keeps_its_state_and_leaves_the_other():
+    """The end of the relay: the same as if it had been alone from the start."""
+    agents, alone = made(), made(('vlm',))
+    both, single = update_of(agents), update_of(alone)
+    for number, (batch, rewards) in enumerate(batches(6)):
+        for each in (both, single):
+            torch.manual_seed(number)
+            each(batch, rewards)
+        if number == 2:
+            both = RelayUpdate({'vlm': agents['vlm'].sac})
+            left = tensors(agents['sac'].sac)
+    assert_same(tensors(agents['sac'].sac), left, rtol=0, atol=0)
+    assert_same(tensors(agents['vlm'].sac), tensors(alone['vlm'].sac), rtol=1e-5, atol=1e-7)
+
+
+def test_the_random_numbers_of_each_agent_are_those_of_sb3():
+    """Agent by agent; so the partner's rewards never reach the other's update."""
+    results = []
+    for shift in (0.0, 1.0):
+        agents = made()
+        update = update_of(agents)
+        torch.manual_seed(0)
+        for batch, rewards in batches(3):
+            update(batch, rewards | {'sac': rewards['sac'] + shift})
+        results.append([tensors(agents[name].sac) for name in NAMES])
+    assert_same(results[0][0], results[1][0], rtol=0, atol=0)
+    assert not torch.equal(
+        results[0][1]['critic.qf0.0.weight'], results[1][1]['critic.qf0.0.weight']
+    )
+
+
+def test_after_loading_an_agent_it_is_made_anew(tmp_path):
+    agents = made()
+    update = update_of(agents)
+    stream = list(batches(6))
+    for batch, rewards in stream[:3]:
+        update(batch, rewards)
+    loaded = {name: Agent(CONFIG, STATES, ACTIONS, 7) for name in NAMES}
+    for name, agent in agents.items():
+        agent.save(tmp_path / f'{name}.zip', 0)
+        loaded[name].load(tmp_path / f'{name}.zip')
+    again = update_of(loaded)
+    for batch, rewards in stream[3:]:
+        for each in (update, again):
+            torch.manual_seed(1)
+            each(batch, rewards)
+    for name in NAMES:
+        assert_same(tensors(agents[name].sac), tensors(loaded[name].sac), rtol=0, atol=0)
+
+
+def test_termination_ends_the_value_and_a_time_limit_does_not():
+    losses = {}
+    batch, _ = next(batches(1))
+    rewards = {name: torch.zeros(32, 1) for name in NAMES}
+    for terminated in (0.0, 1.0):
+        agents = made()
+        with torch.no_grad():  # a value of 100 in every next state
+            for agent in agents.values():
+                for network in agent.sac.critic_target.q_networks:
+                    network[-1].weight.zero_()
+                    network[-1].bias.fill_(100)
+                for network in agent.sac.critic.q_networks:
+                    network[-1].weight.zero_()
+                    network[-1].bias.zero_()
+        update = update_of(agents)
+        update(batch._replace(terminated=torch.full((32, 1), terminated)), rewards)
+        losses[terminated] = update.figures()['sac/critic_loss']
+    assert losses[1.0] == pytest.approx(0.0, abs=1e-6)
+    assert losses[0.0] == pytest.approx(99**2, rel=0.1)  # two critics, half the square each

@@ -151,7 +151,7 @@ class Aligner:
             self.goal = torch.from_numpy(np.array(goal_embedding, np.float32))
         self.heads = RewardHeads((width, config.head_hidden_units, config.output_units), seed)
         self.optimizer = torch.optim.Adam(
-            self.heads.parameters(), lr=config.head_learning_rate, foreach=True
+            self.heads.parameters(), lr=config.head_learning_rate, fused=True
         )
         self.generator = np.random.default_rng([seed, 1])
         self.positives = Ring(config.ring_size, width)
@@ -299,7 +299,7 @@ class Aligner:
         self.episodes.clear()
 
     def _tensor(self, embeddings: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(embeddings.astype(np.float32))
+        return torch.from_numpy(embeddings).float()
 
     def _score(self, embeddings: np.ndarray) -> torch.Tensor:
         return self.heads(self._tensor(embeddings), self.text)

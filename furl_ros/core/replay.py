@@ -93,7 +93,7 @@ class Replay:
         rows = generator.integers(len(self), size=count)
 
         def column(name: str) -> Tensor:
-            return torch.from_numpy(self.arrays[name][rows].astype(np.float32, copy=False))
+            return torch.from_numpy(self.arrays[name][rows]).float()
 
         return Batch(
             column('state'),

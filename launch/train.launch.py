@@ -5,6 +5,7 @@ Every setting of the graph may be given as ``name:=value``; the most used ones a
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -52,8 +53,14 @@ UNSTORED = ('run_folder', 'run_config', 'resume')
 FAREWELL = {'sigterm_timeout': '60', 'sigkill_timeout': '30'}
 
 
-def node(executable: str, *parameters: dict, namespace: str = '', threads: int = 1) -> Node:
-    """One process of the graph."""
+def node(
+    executable: str,
+    *parameters: dict,
+    namespace: str = '',
+    threads: int = 1,
+    cores: Sequence[int] = (),
+) -> Node:
+    """One process of the graph, kept on some processor cores if any are named."""
     merged = {name: value for part in parameters for name, value in part.items()}
     return Node(
         package='furl_ros',
@@ -61,6 +68,8 @@ def node(executable: str, *parameters: dict, namespace: str = '', threads: int =
         namespace=namespace,
         parameters=[merged],
         output='screen',
+        exec_name=executable,
+        prefix=f'taskset --cpu-list {",".join(map(str, cores))}' if cores else None,
         additional_env={'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'},
         **FAREWELL,
     )
@@ -147,6 +156,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 'run_config': yaml.safe_dump(run_config),
             },
             threads=threads,
+            cores=graph.learner_cores(threads) if values['pin_learner'] else (),
         )
     )
     handlers = [

@@ -30,6 +30,11 @@ class GraphConfig:
 
     num_sims: int = setting(1, 'Simulators that feed the learner.', low=1, high=64)
     image_size: int = setting(112, 'Width and height of the frames in pixels.', low=32, high=2048)
+    pin_learner: bool = setting(
+        True,
+        'Keep the learner on as many of the last processor cores as it has threads; false where'
+        ' several runs share a machine.',
+    )
 
 
 KINDS = (
@@ -167,6 +172,15 @@ def sources_of(num_sims: int) -> tuple[str, ...]:
 def learner_threads(deterministic: bool) -> int:
     """Torch threads of the learner: all cores but one, which simulation and reward need."""
     return 1 if deterministic else max(1, len(os.sched_getaffinity(0)) - 1)
+
+
+def learner_cores(threads: int) -> list[int]:
+    """Cores to keep the learner on, so that it is not moved about between the other nodes.
+
+    The last ones that this process may use, one per thread; none (anywhere) when no other is left.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    return cores[-threads:] if threads < len(cores) else []
 
 
 def uses_vlm(values: dict[str, Any]) -> bool:

@@ -90,7 +90,7 @@ class _Nets(_Stack):
         tensors = [tensor.detach() for tensor in self.tensors] if frozen else self.tensors
         for layer in range(0, len(tensors), 2):
             if layer:
-                inputs = F.relu(inputs)
+                inputs = F.relu(inputs, inplace=True)
             inputs = torch.baddbmm(tensors[layer + 1], inputs, tensors[layer].transpose(1, 2))
         return inputs
 

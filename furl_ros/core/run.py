@@ -95,13 +95,22 @@ class RunFolder:
     Args:
         path: the folder; made when missing.
         config: written to config.yaml in a new folder.
+
+    Raises:
+        SettingError: the folder cannot be made or written to.
     """
 
     def __init__(self, path: str | Path, config: dict[str, Any]) -> None:
         self.path = Path(path).expanduser().resolve()
-        self.path.mkdir(parents=True, exist_ok=True)
-        if not (self.path / CONFIG).exists():
-            (self.path / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / CONFIG).exists():
+                (self.path / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+        except OSError as error:
+            raise SettingError(
+                f'run_folder is {str(path)!r}; accepted: a folder that can be made and written to'
+                f' ({error.strerror})'
+            ) from None
 
     @contextlib.contextmanager
     def checkpoint(self, step: int, keep: int) -> Iterator[Path]:

@@ -212,7 +212,7 @@ class LearnerNode(FurlNode):
         self.detail = text or 'done'
         self.publish_status()
         result = Train.Result(error_code=code, error_msg=text)
-        if self.trainer is not None:
+        if self.folder is not None:
             result.total_steps = self.trainer.steps
             result.success_rate = self.trainer.success_rate
             result.eval_success_rate = self.eval_success_rate

@@ -182,12 +182,15 @@ class SimNode(FurlNode):
         self.observation_publisher.publish(
             to_observation(self.now, WORLD_FRAME, self.env.episode_seed)
         )
+        # The rest is for those who look on: made when there is one.
         intrinsics = self.env.intrinsics
-        if step.frame is not None and intrinsics is not None:
+        watched = self.info_publisher.get_subscription_count() > 0
+        if watched and step.frame is not None and intrinsics is not None:
             self.info_publisher.publish(to_camera_info(intrinsics, stamp, CAMERA_FRAME))
-        joints = JointState(name=self.env.joint_names, position=self.env.joint_positions())
-        joints.header.stamp = message_stamp
-        self.joint_publisher.publish(joints)
+        if self.joint_publisher.get_subscription_count():
+            joints = JointState(name=self.env.joint_names, position=self.env.joint_positions())
+            joints.header.stamp = message_stamp
+            self.joint_publisher.publish(joints)
 
     def publish_goal_marker(self) -> None:
         """Show the goal of the episode as a sphere (rviz)."""

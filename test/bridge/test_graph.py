@@ -2,6 +2,7 @@
 """The settings of a whole graph: where each comes from, and what is refused."""
 
 import dataclasses
+import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -292,3 +293,13 @@ def test_threads():
 @pytest.mark.parametrize(('method', 'uses'), [('furl', True), ('vlm', True), ('sac', False)])
 def test_frames_are_rendered_where_they_are_scored(method, uses):
     assert graph.uses_vlm({'method': method}) is uses
+
+
+def test_the_learner_has_cores_of_its_own_where_there_are_more(monkeypatch):
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {2, 5, 7, 9})
+    assert graph.learner_threads(deterministic=False) == 3
+    assert graph.learner_cores(3) == [5, 7, 9]
+    assert graph.learner_cores(1) == [9]
+    monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {3})
+    assert graph.learner_threads(deterministic=False) == 1
+    assert graph.learner_cores(1) == []

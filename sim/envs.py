@@ -113,6 +113,16 @@ class SimEnv:
         """Return the goal of the episode: float64 [3], metres, world frame; None without one."""
         return None
 
+    def model_and_data(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Return the simulation itself, for those who look at it with cameras of their own.
+
+        Raises:
+            ValueError: the environment is not simulated by MuJoCo.
+        """
+        if self._model is None:
+            raise ValueError(f'{self.config.task} is not a MuJoCo environment')
+        return self._model, self._env.unwrapped.data
+
     def reset(self, seed: int | None = None) -> Step:
         """Start an episode.
 

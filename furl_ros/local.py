@@ -20,10 +20,11 @@ from tqdm import tqdm
 
 from furl_ros.bridge import graph
 from furl_ros.core.alignment import Aligner
-from furl_ros.core.config import AlignConfig, TrainConfig, VlmConfig
-from furl_ros.core.replay import Transition
+from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
+from furl_ros.core.replay import NO_EMBEDDING, Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import ALIGNMENT_FILE, UNSTORED, RunFolder
+from furl_ros.core.scorings import GOAL_IMAGE
 from furl_ros.core.seeds import episode_seed, evaluation_seeds
 from furl_ros.core.settings import SettingError, from_mapping
 from furl_ros.core.trainer import Trainer
@@ -50,21 +51,39 @@ class LocalRun:
         self.align_config = self.config(AlignConfig)
         self.env = make(dataclasses.replace(sim_config, render=graph.uses_vlm(values)))
         self.eval_env = make(dataclasses.replace(sim_config, render=False))
-        self.aligner = self.scorer = text = None
+        scoring = self.config(ScoringConfig)
+        self.aligner = self.scorer = text = goal = baseline = None
         if graph.uses_vlm(values):
-            self.scorer = Scorer(load_vlm(self.config(VlmConfig)), values['prompt'])
-            text = self.scorer.vlm.encode_text(values['prompt'])
-            goal = goal_image(sim_config)
+            picture = goal_image(sim_config)
+            if picture is None and scoring.scoring == GOAL_IMAGE:
+                raise SettingError(
+                    f'scoring is {scoring.scoring!r}, but no scripted policy solves'
+                    f' {sim_config.task} here: it has no goal image'
+                )
+            self.scorer = Scorer(
+                load_vlm(self.config(VlmConfig)),
+                values['prompt'],
+                scoring=scoring,
+                baseline_prompt=values['baseline_prompt'],
+            )
+            text, baseline = self.scorer.vlm.encode_text(values['prompt']), self.scorer.baseline
+            goal = None if picture is None else self.scorer.encode(picture[None])[0]
             self.aligner = Aligner(
                 self.align_config,
                 self.train_config.method,
                 text,
-                None if goal is None else self.scorer.encode(goal[None])[0],
+                goal,
                 self.train_config.seed,
                 self.train_config.warmup_steps,
             )
         self.trainer = Trainer(
-            self.train_config, self.env.observation_space, self.env.action_space, text
+            self.train_config,
+            self.env.observation_space,
+            self.env.action_space,
+            text,
+            scoring,
+            goal,
+            baseline,
         )
         if values['resume']:
             self.trainer.load(Path(values['resume']))
@@ -91,13 +110,14 @@ class LocalRun:
             episode = trainer.start_episode()
             with trainer.stages('reset'):
                 now = self.env.reset(episode_seed(config.seed, 0, episode))
+            embedding = self.encode(now) if trainer.replay.keeps_previous else NO_EMBEDDING
             index = 0
             while not (now.terminated or now.truncated) and trainer.steps < config.total_steps:
                 action, _ = trainer.act(now.state, index)
                 with trainer.stages('step_and_render'):
                     after = self.env.step(action)
                 index += 1
-                self.learn(now, after, episode, index)
+                embedding = self.learn(now, after, embedding, episode, index)
                 now = after
                 yield trainer.steps
             if now.terminated or now.truncated:
@@ -110,12 +130,28 @@ class LocalRun:
         self.save()
         self.folder.publish_agents(trainer.steps)
 
-    def learn(self, before: Step, after: Step, episode: int, index: int) -> None:
-        """Score the frame, align the heads, store the step, make the updates that it calls for."""
-        trainer, embedding = self.trainer, np.zeros(0, np.float32)
+    def encode(self, step: Step) -> np.ndarray:
+        """Raw embedding of a step's frame, float32 [E]."""
+        with self.trainer.stages('encode'):
+            return self.scorer.encode(step.frame[None])[0]
+
+    def learn(
+        self, before: Step, after: Step, previous: np.ndarray, episode: int, index: int
+    ) -> np.ndarray:
+        """Encode the frame, align the heads, store the step, make the updates that it calls for.
+
+        Args:
+            before, after: what was sensed before and after the action.
+            previous: embedding of the frame before.
+            episode: number of the episode.
+            index: number of the step in it, from 1.
+
+        Returns:
+            Embedding of the frame after, float32 [E].
+        """
+        trainer, embedding = self.trainer, NO_EMBEDDING
         if self.scorer is not None:
-            with trainer.stages('encode'):
-                embedding = self.scorer.encode(after.frame[None])[0]
+            embedding = self.encode(after)
             last = after.terminated or after.truncated
             self.aligner.add(embedding, after.success, last)
             with trainer.stages('head_update'):
@@ -135,10 +171,12 @@ class LocalRun:
                 0,
                 episode,
                 index,
+                previous,
             )
         )
         while trainer.owed > 0:
             trainer.update()
+        return embedding
 
     def crossed(self, every: int, length: int) -> bool:
         """Whether the last ``length`` steps crossed a multiple of ``every``; never the end."""

@@ -22,8 +22,9 @@ from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from furl_ros.bridge import config, graph
-from furl_ros.core.config import AlignConfig, TrainConfig, VlmConfig
+from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
+from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import from_mapping
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from sim.config import SimConfig
@@ -38,6 +39,7 @@ ARGUMENTS = {
     'warmup_steps': 'Uniformly random actions before learning starts.',
     'vlm': "Vision-language model: 'tiny-random' or 'open_clip:<model>/<weights>'.",
     'prompt': "The sentence that describes the task; empty: the task's own.",
+    'scoring': 'VLM reward: ' + '; '.join(f'{n} ({doc})' for n, doc in SCORINGS.items()) + '.',
     'camera': 'Camera of the scene; auto: the usual one (Meta-World: corner2).',
     'image_size': 'Width and height of the frames in pixels.',
     'quality': "Rendering: fast (no shadows or reflections) or full (MuJoCo's defaults).",
@@ -108,7 +110,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 {
                     'render': method.vlm,
                     'publish_clock': index == 0,
-                    'publish_goal_image': method.goal_image and index == 0,
+                    'publish_goal_image': graph.uses_goal_image(values) and index == 0,
                     'start_time': 1.0 if values['deterministic'] else values['start_time'],
                 },
                 namespace=source,
@@ -128,10 +130,10 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         nodes.append(
             node(
                 'reward_node',
-                graph.for_node(values, config.RewardNodeConfig, VlmConfig),
+                graph.for_node(values, config.RewardNodeConfig, VlmConfig, ScoringConfig),
                 shared,
                 {
-                    'expect_goal_image': method.goal_image,
+                    'expect_goal_image': graph.uses_goal_image(values),
                     'image_qos': 'sensor' if values['real_time'] else values['image_qos'],
                 },
             )
@@ -148,7 +150,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     nodes.append(
         node(
             'learner_node',
-            graph.for_node(values, TrainConfig, config.LearnerNodeConfig),
+            graph.for_node(values, TrainConfig, ScoringConfig, config.LearnerNodeConfig),
             shared,
             {
                 'eval_source': 'eval' if evaluates else '',

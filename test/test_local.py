@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from stable_baselines3 import SAC
 
+from furl_ros import local
 from furl_ros.bridge import graph
 from furl_ros.core.run import TRAINER_FILE, find_checkpoint
+from furl_ros.core.seeds import episode_seed
+from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
 from furl_ros.local import LocalRun, main, train
 
@@ -73,8 +76,11 @@ def test_every_step_is_stored_once_with_its_own_frame(finished):
     np.testing.assert_array_equal(arrays['state'][1:][inner], arrays['next_state'][:-1][inner])
 
 
-def test_a_resumed_run_is_the_run_that_was_never_broken_off(tmp_path):
-    task = {'task': 'drawer-close-v3', 'total_steps': '100', 'eval_every': '0'}
+@pytest.mark.parametrize(
+    'changes', [{}, {'method': 'vlm', 'scoring': 'potential'}, {'scoring': 'potential'}]
+)
+def test_a_resumed_run_is_the_run_that_was_never_broken_off(tmp_path, changes):
+    task = {'task': 'drawer-close-v3', 'total_steps': '100', 'eval_every': '0'} | changes
     whole = train(settings(tmp_path / 'whole', **task))
     part = train(settings(tmp_path / 'part', **task | {'total_steps': '75'}))
     train(graph.settings_of_run({'resume': str(part), 'total_steps': '100'}, ''))
@@ -99,11 +105,56 @@ def test_every_method_trains(method, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ('method', 'scoring'),
+    [
+        ('vlm', 'goal_baseline'),
+        ('relay', 'goal_image'),
+        ('vlm', 'potential'),
+        ('furl', 'potential'),
+        ('vlm-proj', 'potential'),
+    ],
+)
+def test_every_scoring_trains(method, scoring, tmp_path):
+    given = {'task': 'drawer-close-v3', 'total_steps': '60', 'method': method, 'scoring': scoring}
+    run = LocalRun(settings(tmp_path, **given))
+    try:
+        assert list(run.steps()) == list(range(1, 61))
+        trainer = run.trainer
+        assert trainer.updates == 10
+        assert np.isfinite(trainer.vlm_reward_mean)
+        assert all(np.isfinite(value) for value in trainer.figures().values())
+        if scoring == 'potential':
+            rows = np.arange(60)
+            previous = trainer.replay._previous_embeddings(rows).numpy()
+            inner = np.flatnonzero(trainer.replay.arrays['step'] > 1)
+            embeddings = trainer.replay.arrays['embedding'].astype(np.float32)
+            np.testing.assert_array_equal(previous[inner], embeddings[inner - 1])
+            assert sorted(trainer.replay._apart) == [0, 25, 50]
+            reset = run.encode(run.env.reset(episode_seed(0, 0, 2))).astype(np.float16)
+            np.testing.assert_array_equal(previous[50], reset.astype(np.float32))
+    finally:
+        run.close()
+
+
+def test_a_task_whose_goal_image_cannot_be_drawn_is_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(local, 'goal_image', lambda config: None)
+    given = {'task': 'drawer-close-v3', 'method': 'vlm', 'scoring': 'goal_image'}
+    with pytest.raises(SettingError, match=r"^scoring is 'goal_image', but no scripted policy sol"):
+        LocalRun(settings(tmp_path, **given))
+    assert not (tmp_path / 'config.yaml').exists()
+
+
+@pytest.mark.parametrize(
     ('arguments', 'text'),
     [
         (['gama:=0.9'], "no argument 'gama'"),
         (['gamma:=3'], 'gamma is 3'),
         (['gamma'], "'gamma' is no setting"),
+        (['scoring:=goal_image'], "scoring is 'goal_image'; accepted with method furl: cosine, po"),
+        (
+            ['scoring:=goal_image', 'method:=vlm', 'task:=furl/StampCounter-v0'],
+            'furl/StampCounter-v0 has no goal image; accepted: cosine, goal_baseline, potential',
+        ),
         (['task:=nowhere-v3'], 'task is'),
         (['vlm:=open_clip:nothing/random'], 'nothing'),
     ],

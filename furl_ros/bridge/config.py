@@ -85,7 +85,11 @@ class LearnerNodeConfig:
 class RewardNodeConfig:
     """Parameters of the node beside those of the model."""
 
+    method: str = setting('furl', 'Method of the comparison.', choices=tuple(METHODS))
     prompt: str = setting('', 'The task in words.')
+    baseline_prompt: str = setting(
+        'a robot arm beside a table', 'Scoring goal_baseline: the scene in words, without the task.'
+    )
     sources: tuple[str, ...] = setting(
         ('',), "Namespaces of the robots, relative to the node's; '' for its own."
     )
@@ -99,7 +103,9 @@ class RewardNodeConfig:
         False, 'Read camera/image_raw/compressed (JPEG, PNG) instead of camera/image_raw.'
     )
     expect_goal_image: bool = setting(
-        False, 'Publish the prompt embedding only once the goal image of the first source is there.'
+        False,
+        'Publish the prompt embedding only once the goal image of the first source is there'
+        ' (scoring goal_image always waits for it).',
     )
     deterministic: bool = setting(
         False, 'Encode one frame at a time: an embedding never depends on what arrived beside it.'

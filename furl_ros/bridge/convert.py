@@ -15,7 +15,7 @@ from builtin_interfaces.msg import Time
 from cv_bridge import CvBridge, CvBridgeError
 from sensor_msgs.msg import CompressedImage, Image
 
-from furl_interfaces.msg import RewardHeads
+from furl_interfaces.msg import PromptEmbedding, RewardHeads
 
 NANOSECONDS = 1_000_000_000
 
@@ -202,6 +202,26 @@ def from_heads_msg(message: RewardHeads) -> tuple[list[int], np.ndarray, np.ndar
         from_float_field(message.image_head),
         from_float_field(message.text_head),
     )
+
+
+def from_prompt_msg(
+    message: PromptEmbedding,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Embeddings of prompt, goal image and baseline prompt, float32 [E]; None for an empty one.
+
+    Raises:
+        ValueError: that of the prompt is empty, their widths differ, or a value is not finite.
+    """
+    text, goal, baseline = (
+        np.array(field, np.float32)
+        for field in (message.text_embedding, message.goal_embedding, message.baseline_embedding)
+    )
+    widths = [len(embedding) for embedding in (text, goal, baseline)]
+    if not widths[0] or not {*widths} <= {0, widths[0]}:
+        raise ValueError(f'they have {widths} values; accepted: equally many, the last two or none')
+    if not np.isfinite([*text, *goal, *baseline]).all():
+        raise ValueError('they have values that are not finite')
+    return text, goal if widths[1] else None, baseline if widths[2] else None
 
 
 def _check_frame(frame: np.ndarray) -> None:

@@ -16,12 +16,13 @@ from furl_ros.bridge.config import (
     RewardNodeConfig,
     SimNodeConfig,
 )
-from furl_ros.core.config import AlignConfig, TrainConfig, VlmConfig
+from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import check_fit, find_checkpoint, load_config, run_of
+from furl_ros.core.scorings import GOAL_IMAGE, accepted_scorings, check_baseline, check_scoring
 from furl_ros.core.settings import SettingError, from_mapping, setting
 from sim.config import SimConfig
-from sim.tasks import prompt_for
+from sim.tasks import TASKS, prompt_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ KINDS = (
     SimConfig,
     SimNodeConfig,
     VlmConfig,
+    ScoringConfig,
     RewardNodeConfig,
     TrainConfig,
     AlignConfig,
@@ -138,6 +140,7 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
     values['prompt'] = values['prompt'] or prompt_for(values['task'])
     values['width'] = values['height'] = values['image_size']
     _check(values)
+    _check_scoring(values)
     if values['deterministic'] and values['num_sims'] > 1:
         raise SettingError(
             f'num_sims is {values["num_sims"]} with deterministic:=true; accepted: 1'
@@ -156,6 +159,18 @@ def _check(values: dict[str, Any]) -> None:
     for kind in KINDS:
         part = {field.name: values[field.name] for field in dataclasses.fields(kind)}
         from_mapping(kind, {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()})
+
+
+def _check_scoring(values: dict[str, Any]) -> None:
+    method, scoring, task = values['method'], values['scoring'], values['task']
+    check_scoring(method, scoring)
+    check_baseline(scoring, values['prompt'], values['baseline_prompt'])
+    if scoring == GOAL_IMAGE and task not in TASKS:
+        others = ', '.join(name for name in accepted_scorings(method) if name != GOAL_IMAGE)
+        raise SettingError(
+            f'scoring is {scoring!r}, but {task} has no goal image; accepted: {others}, or a'
+            ' Meta-World task'
+        )
 
 
 def for_node(values: dict[str, Any], *kinds: type) -> dict[str, Any]:
@@ -186,3 +201,8 @@ def learner_cores(threads: int) -> list[int]:
 def uses_vlm(values: dict[str, Any]) -> bool:
     """Whether frames are rendered and scored at all with this method."""
     return METHODS[values['method']].vlm
+
+
+def uses_goal_image(values: dict[str, Any]) -> bool:
+    """Whether a goal image is drawn and waited for."""
+    return METHODS[values['method']].goal_image or values['scoring'] == GOAL_IMAGE

@@ -36,6 +36,8 @@ class Joined(NamedTuple, Generic[S]):
     before: Sensed
     after: Sensed
     score: S
+    previous_score: S | None
+    """That of the frame before; None when that could not be scored."""
 
 
 @dataclass
@@ -50,15 +52,18 @@ class StampJoin(Generic[S]):
             (its frame was dropped on the way). More than lock-step can have under way: the
             steps in flight (60) and the depth of the queues (64).
         max_waiting_scores: scores that wait for an observation.
+        in_pairs: leave out steps whose frame before could not be scored.
         counts: what could not be used, by reason.
     """
 
     max_waiting: int = 128
     max_waiting_scores: int = 1_000
+    in_pairs: bool = False
     counts: Counter = field(default_factory=Counter)
     _waiting: deque[Sensed] = field(default_factory=deque)
     _scores: dict[int, S | None] = field(default_factory=dict)
     _before: Sensed | None = None
+    _previous_score: S | None = None
     _newest: int = -1
     _joined: int = -1
 
@@ -101,7 +106,7 @@ class StampJoin(Generic[S]):
 
         A reset observation opens an episode and is no step. A step is left out, and counted,
         when its frame could not be scored, or never was, or its predecessor is not the
-        observation before it.
+        observation before it, or (in pairs) has no score.
         """
         steps = []
         while self._waiting:
@@ -111,6 +116,7 @@ class StampJoin(Generic[S]):
             after = self._waiting.popleft()
             score = self._scores.pop(after.stamp, None)
             before, self._before, self._joined = self._before, after, after.stamp
+            previous_score, self._previous_score = self._previous_score, score
             if after.step == 0:
                 continue
             if before is None or before.stamp != after.previous_stamp:
@@ -119,6 +125,8 @@ class StampJoin(Generic[S]):
                 self.counts['steps whose frame was never scored'] += 1
             elif score is None:
                 self.counts['steps whose frame could not be scored'] += 1
+            elif self.in_pairs and previous_score is None:
+                self.counts['steps whose frame before has no score'] += 1
             else:
-                steps.append(Joined(before, after, score))
+                steps.append(Joined(before, after, score, previous_score))
         return steps

@@ -9,15 +9,15 @@ from furl_ros.bridge.config import (
     RewardNodeConfig,
     SimNodeConfig,
 )
-from furl_ros.core.config import AlignConfig, TrainConfig, VlmConfig
+from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.settings import accepted
 from sim.config import SimConfig
 
 NODES = {
     'sim_node': (SimConfig, SimNodeConfig),
-    'reward_node': (VlmConfig, RewardNodeConfig),
+    'reward_node': (VlmConfig, ScoringConfig, RewardNodeConfig),
     'alignment_node': (AlignmentNodeConfig, AlignConfig),
-    'learner_node': (LearnerNodeConfig, TrainConfig),
+    'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig),
 }
 HEAD = """\
 <!-- SPDX-License-Identifier: Apache-2.0 -->

@@ -43,6 +43,7 @@ class Source:
         index: number of the source.
         name: its namespace, relative to the node's; '' for the node's own.
         scored: wait for the score of each frame; False: a step is complete without one.
+        in_pairs: a step is complete only with the score of the frame before, too.
 
     Attributes:
         embedding_width: E of the frame scores; to be set before the first ``reset``.
@@ -52,11 +53,19 @@ class Source:
         restarted: the robot's process began anew; its episode cannot go on.
     """
 
-    def __init__(self, node: FurlNode, inbox: Inbox, index: int, name: str, scored: bool) -> None:
+    def __init__(
+        self,
+        node: FurlNode,
+        inbox: Inbox,
+        index: int,
+        name: str,
+        scored: bool,
+        in_pairs: bool = False,
+    ) -> None:
         prefix = f'{name}/' if name else ''
         self.index, self.name, self.scored = index, name, scored
         self.embedding_width = 0
-        self.join: StampJoin[Score] = StampJoin(counts=node.counts)
+        self.join: StampJoin[Score] = StampJoin(counts=node.counts, in_pairs=in_pairs)
         self.info: SourceInfo | None = None
         self.todo: Sensed | None = None
         self.restarted = False

@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from furl_ros.core.methods import METHODS
+from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import setting
 
 
@@ -93,14 +94,38 @@ class AlignConfig:
 
 
 @dataclass(frozen=True)
+class ScoringConfig:
+    """How embeddings become the VLM reward; see ``furl_ros.core.reward`` for the formulas."""
+
+    scoring: str = setting(
+        'cosine',
+        'The VLM reward: ' + '; '.join(f'{name}: {doc}' for name, doc in SCORINGS.items()) + '.'
+        ' Methods with heads take cosine and potential, of the cosine through the heads.',
+        choices=tuple(SCORINGS),
+    )
+    # The example of VLM-RM's own code.
+    baseline_alpha: float = setting(
+        0.5,
+        'Scoring goal_baseline: 0 gives the cosine, 1 looks along the line from baseline_prompt to'
+        ' prompt alone.',
+        low=0,
+        high=1,
+    )
+
+
+PLAIN_COSINE = ScoringConfig()
+
+
+@dataclass(frozen=True)
 class VlmConfig:
     """Which model, where it runs, how many frames it takes at once."""
 
     vlm: str = setting(
         'tiny-random',
-        "Model: 'tiny-random' (small, untrained, needs no download) or "
-        "'open_clip:<model>/<weights>', where weights are a pretrained tag of open_clip, "
-        "a local file or 'random'.",
+        "Model: 'furl-tiny' (small, comes with the package), 'tiny-random' (small, untrained), "
+        "'open_clip:<model>/<weights>', where weights are a pretrained tag of open_clip, a local "
+        "file or 'random', 'liv:<file>' (a checkpoint of LIV) or "
+        "'hf-hub:<organisation>/<repository>' (published for open_clip).",
     )
     device: str = setting(
         'auto',

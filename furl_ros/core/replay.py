@@ -9,6 +9,8 @@ from torch import Tensor
 
 from furl_ros.core.settings import SettingError
 
+NO_EMBEDDING = np.zeros(0, np.float32)
+
 
 class Transition(NamedTuple):
     """One step of the robot.
@@ -32,6 +34,8 @@ class Transition(NamedTuple):
     source: int
     episode: int
     step: int
+    previous_embedding: np.ndarray = NO_EMBEDDING
+    """Raw embedding [E] of the frame before the action, where the replay keeps it."""
 
 
 class Batch(NamedTuple):
@@ -49,20 +53,34 @@ class Batch(NamedTuple):
     """float32 [B, 1]"""
     embeddings: Tensor
     """float32 [B, E]"""
+    previous_embeddings: Tensor = torch.zeros(0, 0)
+    """Of the frames before the actions, float32 [B, E]; [0, 0] where the replay keeps none."""
 
 
 class Replay:
     """Ring of transitions in flat arrays; memory is taken as it fills.
 
+    A frame after one action is the frame before the next, so it is stored once: ``_previous``
+    tells in which slot. Where that slot is not to be had (the first step of an episode, a step
+    whose predecessor was left out or has given way), the frame is kept in ``_apart``: one for each
+    episode and one for each source, little beside the ring.
+
     Args:
         capacity: transitions kept.
         state_width, action_width, embedding_width: S, A and E.
+        keeps_previous: give the embedding of the frame before each action, too.
     """
 
     def __init__(
-        self, capacity: int, state_width: int, action_width: int, embedding_width: int
+        self,
+        capacity: int,
+        state_width: int,
+        action_width: int,
+        embedding_width: int,
+        keeps_previous: bool = False,
     ) -> None:
         self.capacity = capacity
+        self.keeps_previous = keeps_previous
         self.written = 0
         self.arrays: dict[str, np.ndarray] = {
             'state': np.zeros((capacity, state_width), np.float32),
@@ -77,16 +95,58 @@ class Replay:
             'episode': np.zeros(capacity, np.int32),
             'step': np.zeros(capacity, np.int32),
         }
+        # Slots of the transitions before and after, -1 for none.
+        links = capacity if keeps_previous else 0
+        self._previous = np.full(links, -1, np.int32)
+        self._next = np.full(links, -1, np.int32)
+        self._newest: dict[int, int] = {}
+        self._apart: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return min(self.written, self.capacity)
 
     def add(self, transition: Transition) -> None:
-        """Append a transition; the oldest one gives way when the ring is full."""
+        """Append a transition; the oldest one gives way when the ring is full.
+
+        Raises:
+            ValueError: the replay keeps previous embeddings, and this one has another width.
+        """
         slot = self.written % self.capacity
-        for name, value in transition._asdict().items():
-            self.arrays[name][slot] = value
+        if self.keeps_previous:
+            self._link(slot, transition)
+        for name, array in self.arrays.items():
+            array[slot] = getattr(transition, name)
         self.written += 1
+
+    def _link(self, slot: int, transition: Transition) -> None:
+        """Note where the frame before a transition is that is about to be written to a slot."""
+        embeddings = self.arrays['embedding']
+        if np.shape(transition.previous_embedding) != embeddings.shape[1:]:
+            raise ValueError(
+                f'previous_embedding has shape {np.shape(transition.previous_embedding)};'
+                f' accepted: {embeddings.shape[1:]}'
+            )
+        orphan = int(self._next[slot])
+        if orphan >= 0:
+            self._apart[orphan] = embeddings[slot].copy()
+            self._previous[orphan] = -1
+        self._apart.pop(slot, None)
+        self._previous[slot] = self._next[slot] = -1
+
+        before = self._newest.get(transition.source, slot)
+        follows = before != slot and all(
+            self.arrays[name][before] == value
+            for name, value in (
+                ('source', transition.source),
+                ('episode', transition.episode),
+                ('step', transition.step - 1),
+            )
+        )
+        if follows:
+            self._previous[slot], self._next[before] = before, slot
+        else:
+            self._apart[slot] = np.array(transition.previous_embedding, embeddings.dtype)
+        self._newest[transition.source] = slot
 
     def sample(self, generator: np.random.Generator, count: int) -> Batch:
         """Draw transitions uniformly, with replacement."""
@@ -102,21 +162,42 @@ class Replay:
             column('terminated')[:, None],
             column('task_reward')[:, None],
             column('embedding'),
+            self._previous_embeddings(rows) if self.keeps_previous else torch.zeros(0, 0),
         )
+
+    def _previous_embeddings(self, rows: np.ndarray) -> Tensor:
+        slots = self._previous[rows]
+        embeddings = self.arrays['embedding'][slots]
+        for index in np.flatnonzero(slots < 0):
+            embeddings[index] = self._apart[int(rows[index])]
+        return torch.from_numpy(embeddings).float()
 
     def state(self) -> dict[str, np.ndarray]:
         """What has been written, for a checkpoint."""
         state = {name: array[: len(self)] for name, array in self.arrays.items()}
+        if self.keeps_previous:
+            slots = np.array(sorted(self._apart), np.int32)
+            embeddings = np.zeros((len(slots), self.arrays['embedding'].shape[1]), np.float16)
+            for row, slot in enumerate(slots.tolist()):
+                embeddings[row] = self._apart[slot]
+            state['previous'] = self._previous[: len(self)]
+            state['apart_slots'], state['apart_embeddings'] = slots, embeddings
         return {**state, 'written': np.array([self.written], np.int64)}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Take over ``state``.
 
         Raises:
-            SettingError: the replay had another size or other widths.
+            SettingError: the replay had another size or other widths, or kept no previous
+                embeddings where this one does.
         """
         written = int(state['written'][0])
         used = min(written, self.capacity)
+        if self.keeps_previous and 'previous' not in state:
+            raise SettingError(
+                "the checkpoint's replay has no embeddings of previous frames; accepted: a"
+                ' checkpoint of a run with the same scoring'
+            )
         for name, array in self.arrays.items():
             if state[name].shape != (used, *array.shape[1:]):
                 raise SettingError(
@@ -126,3 +207,18 @@ class Replay:
         for name, array in self.arrays.items():
             array[:used] = state[name]
         self.written = written
+        if self.keeps_previous:
+            self._restore_links(state)
+
+    def _restore_links(self, state: dict[str, np.ndarray]) -> None:
+        used = len(self)
+        self._previous[:used] = state['previous']
+        self._next[:] = -1
+        linked = np.flatnonzero(self._previous[:used] >= 0)
+        self._next[self._previous[linked]] = linked
+        self._apart = dict(
+            zip(state['apart_slots'].tolist(), state['apart_embeddings'].copy(), strict=True)
+        )
+        newest_first = (self.written - 1 - np.arange(used)) % self.capacity
+        sources, first = np.unique(self.arrays['source'][newest_first], return_index=True)
+        self._newest = dict(zip(sources.tolist(), newest_first[first].tolist(), strict=True))

@@ -9,17 +9,18 @@ from typing import Any, NamedTuple, Protocol
 import gymnasium
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from furl_ros.core.agents import Agent
 from furl_ros.core.alignment import count_positives
-from furl_ros.core.config import TrainConfig
+from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
 from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
 from furl_ros.core.relay import SAC, VLM, Relay
 from furl_ros.core.relay_update import RelayUpdate
 from furl_ros.core.replay import Replay, Transition
+from furl_ros.core.reward import check_targets, frame_scores, potential_difference
 from furl_ros.core.run import TRAINER_FILE
+from furl_ros.core.scorings import POTENTIAL, check_scoring
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import (
     generator_from_json,
@@ -67,6 +68,10 @@ class EvaluationStep(Protocol):
     truncated: bool
 
 
+def _tensor(embedding: np.ndarray | None) -> torch.Tensor | None:
+    return None if embedding is None else torch.from_numpy(np.array(embedding, np.float32))
+
+
 class Trainer:
     """Chooses actions, keeps the replay, trains both agents.
 
@@ -74,6 +79,13 @@ class Trainer:
         config: hyper-parameters.
         observation_space, action_space: Boxes of the environment.
         text_embedding: raw phi_L(prompt), float32 [E]; None for methods without a VLM.
+        scoring: how embeddings become the VLM reward.
+        goal_embedding: raw embedding of the goal image, float32 [E], for scoring 'goal_image'.
+        baseline_embedding: that of the baseline prompt, for scoring 'goal_baseline'.
+
+    Raises:
+        SettingError: the method does not take the scoring.
+        ValueError: an embedding that method or scoring need is None.
     """
 
     def __init__(
@@ -82,24 +94,30 @@ class Trainer:
         observation_space: gymnasium.spaces.Box,
         action_space: gymnasium.spaces.Box,
         text_embedding: np.ndarray | None,
+        scoring: ScoringConfig = PLAIN_COSINE,
+        goal_embedding: np.ndarray | None = None,
+        baseline_embedding: np.ndarray | None = None,
     ) -> None:
         torch.set_float32_matmul_precision(config.matmul_precision)
         self.config = config
         self.method = METHODS[config.method]
+        check_scoring(config.method, scoring.scoring)
+        check_targets(scoring, goal_embedding, baseline_embedding)
+        self.scoring = scoring
         if self.method.vlm and text_embedding is None:
             raise ValueError(f'method {config.method} needs a text embedding')
         self.action_space = action_space
         self.agents = {VLM: Agent(config, observation_space, action_space, config.seed)}
         if self.method.relay:
             self.agents[SAC] = Agent(config, observation_space, action_space, config.seed + 1)
-        self.text = torch.zeros(0)
-        if self.method.vlm:
-            self.text = torch.from_numpy(np.array(text_embedding, np.float32))
+        self.text = _tensor(text_embedding) if self.method.vlm else torch.zeros(0)
+        self.goal, self.baseline = _tensor(goal_embedding), _tensor(baseline_embedding)
         self.replay = Replay(
             config.buffer_size,
             int(np.prod(observation_space.shape)),
             int(np.prod(action_space.shape)),
             len(self.text),
+            keeps_previous=scoring.scoring == POTENTIAL,
         )
         self.relay = Relay(self.method.relay, config.relay_positives, config.seed)
         self.relay_update: RelayUpdate | None = None
@@ -176,8 +194,21 @@ class Trainer:
         low, high = self.action_space.low, self.action_space.high
         return (2 * (np.asarray(action, np.float32) - low) / (high - low) - 1).astype(np.float32)
 
-    def add(self, transition: Transition, score: float = float('nan')) -> None:
-        """Take in one transition; ``score`` is the VLM reward of its frame, for the episode log."""
+    def add(
+        self,
+        transition: Transition,
+        score: float = float('nan'),
+        previous_score: float = float('nan'),
+    ) -> None:
+        """Take in one transition.
+
+        Args:
+            transition: with ``previous_embedding`` for scoring 'potential'.
+            score, previous_score: what its frame and the one before were worth on the way here,
+                for the episode log.
+        """
+        if self.scoring.scoring == POTENTIAL:
+            score = potential_difference(previous_score, score, self.config.gamma)
         self.replay.add(transition)
         self.steps += 1
         running = self._running[transition.source]
@@ -215,14 +246,35 @@ class Trainer:
         """Use these heads for relabelling from now on."""
         self.heads, self.heads_version = heads, version
 
-    def vlm_rewards(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """r_vlm of raw embeddings [B, E] under the newest heads (or the plain cosine), [B]."""
+    def set_goal(self, goal_embedding: np.ndarray) -> None:
+        """Compare with this goal image (raw embedding, float32 [E]) from now on."""
+        self.goal = _tensor(goal_embedding)
+
+    def frame_scores(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """What frames are worth by themselves (Phi for 'potential'): [B] for raw [B, E]."""
+        if self.method.heads == 'none':
+            return frame_scores(self.scoring, embeddings, self.text, self.goal, self.baseline)
+        if self.heads is None:
+            raise RuntimeError('no reward heads were set')
+        return self.heads(embeddings, self.text)
+
+    def vlm_rewards(
+        self, embeddings: torch.Tensor, previous_embeddings: torch.Tensor
+    ) -> torch.Tensor:
+        """r_vlm of steps, under the newest heads where the method has any.
+
+        Args:
+            embeddings: raw ones of the frames after the actions, float32 [B, E].
+            previous_embeddings: of the frames before, for scoring 'potential'.
+
+        Returns:
+            float32 [B].
+        """
         with torch.no_grad():
-            if self.method.heads == 'none':
-                return F.cosine_similarity(embeddings, self.text, dim=-1)
-            if self.heads is None:
-                raise RuntimeError('no reward heads were set')
-            return self.heads(embeddings, self.text)
+            if self.scoring.scoring != POTENTIAL:
+                return self.frame_scores(embeddings)
+            both = self.frame_scores(torch.cat([previous_embeddings, embeddings]))
+            return potential_difference(*both.chunk(2), self.config.gamma)
 
     def update(self) -> None:
         """One gradient step of each learning agent on one shared batch."""
@@ -231,7 +283,7 @@ class Trainer:
         rewards = {VLM: batch.task_rewards, SAC: batch.task_rewards}
         if self.method.vlm:
             with self.stages('relabel'):
-                vlm = self.vlm_rewards(batch.embeddings)[:, None]
+                vlm = self.vlm_rewards(batch.embeddings, batch.previous_embeddings)[:, None]
                 rewards[VLM] = batch.task_rewards + self.config.rho * vlm
                 self.vlm_reward_mean = float(vlm.mean())
         with self.stages('relay_update'):

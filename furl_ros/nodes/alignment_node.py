@@ -18,7 +18,7 @@ from furl_interfaces.msg import (
 )
 from furl_interfaces.srv import SaveCheckpoint
 from furl_ros.bridge.config import AlignmentNodeConfig
-from furl_ros.bridge.convert import to_heads_msg, to_ns, to_time
+from furl_ros.bridge.convert import from_prompt_msg, to_heads_msg, to_ns, to_time
 from furl_ros.bridge.join import StampJoin
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
@@ -74,20 +74,20 @@ class AlignmentNode(FurlNode):
 
     def on_prompt(self, message: PromptEmbedding) -> None:
         """The fixed side of the reward is known: make the heads and publish version 0."""
-        text = np.asarray(message.text_embedding, np.float32)
-        goal = np.asarray(message.goal_embedding, np.float32)
-        if not len(text) or not np.isfinite(text).all() or len(goal) not in (0, len(text)):
-            self.count_bad('bad prompt embeddings', f'{len(text)} and {len(goal)} values')
+        try:
+            text, goal, _ = from_prompt_msg(message)
+        except ValueError as error:
+            self.count_bad('bad prompt embeddings', str(error))
             return
         if self.aligner is not None:
-            if len(goal) and self.aligner.method.goal_image:
-                self.aligner.goal = torch.from_numpy(goal.copy())
+            if goal is not None and self.aligner.method.goal_image:
+                self.aligner.goal = torch.from_numpy(goal)
             return
         self.aligner = Aligner(
             self.align_config,
             self.config.method,
             text,
-            goal if len(goal) else None,
+            goal,
             self.config.seed,
             self.config.warmup_steps,
         )
@@ -133,7 +133,7 @@ class AlignmentNode(FurlNode):
         if self.aligner is None:
             return
         for source, join in self.joins.items():
-            for _, after, embedding in join.pop():
+            for _, after, embedding, _ in join.pop():
                 if not self.fits(embedding):
                     continue
                 if after.episode != self.episodes.get(source):

@@ -25,20 +25,22 @@ from furl_interfaces.action import Train
 from furl_interfaces.msg import EpisodeResult, PromptEmbedding, RewardHeads, TrainingStatus
 from furl_interfaces.srv import SaveCheckpoint
 from furl_ros.bridge.config import LearnerNodeConfig
-from furl_ros.bridge.convert import from_heads_msg, to_time
+from furl_ros.bridge.convert import from_heads_msg, from_prompt_msg, to_time
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.join import Joined, Sensed
 from furl_ros.bridge.node import ERROR, OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED
-from furl_ros.bridge.source import Score, Source, SourceError
+from furl_ros.bridge.source import NO_SCORE, Score, Source, SourceError
 from furl_ros.bridge.steps import spaces_of
-from furl_ros.core.config import TrainConfig
+from furl_ros.core.config import ScoringConfig, TrainConfig
 from furl_ros.core.heads import RewardHeads as Heads
 from furl_ros.core.methods import METHODS
 from furl_ros.core.replay import Transition
 from furl_ros.core.reporting import Reporter
+from furl_ros.core.reward import check_targets
 from furl_ros.core.run import RunFolder, find_checkpoint
+from furl_ros.core.scorings import POTENTIAL, check_scoring
 from furl_ros.core.seeds import episode_seed, evaluation_seeds
 from furl_ros.core.settings import SettingError
 from furl_ros.core.trainer import Trainer
@@ -56,7 +58,9 @@ class LearnerNode(FurlNode):
         super().__init__('learner_node')
         self.config = declare(self, LearnerNodeConfig)
         self.train_config = declare(self, TrainConfig)
+        self.scoring = declare(self, ScoringConfig)
         self.method = METHODS[self.train_config.method]
+        check_scoring(self.train_config.method, self.scoring.scoring)
         if self.config.deterministic and len(self.config.sources) > 1:
             raise SettingError(
                 f'deterministic is True with {len(self.config.sources)} sources; accepted: one'
@@ -67,7 +71,14 @@ class LearnerNode(FurlNode):
 
         self.inbox, self.eval_inbox = Inbox(), Inbox()
         self.sources = [
-            Source(self, self.inbox, index, name, self.method.vlm)
+            Source(
+                self,
+                self.inbox,
+                index,
+                name,
+                scored=self.method.vlm,
+                in_pairs=self.scoring.scoring == POTENTIAL,
+            )
             for index, name in enumerate(self.config.sources)
         ]
         self.eval_source = None
@@ -122,10 +133,32 @@ class LearnerNode(FurlNode):
     # Messages, in the main thread (through the inbox).
 
     def on_prompt(self, message: PromptEmbedding) -> None:
-        """The fixed side of the reward: tells the width of the embeddings."""
+        """The fixed side of the reward: tells the width of the embeddings.
+
+        Raises:
+            SettingError: the reward node scores in another way, and training has not begun.
+        """
+        if not self.method.vlm:
+            return
+        if message.scoring != self.scoring.scoring:
+            text = f"scoring is {self.scoring.scoring!r}, but the reward node's {message.scoring!r}"
+            if self.trainer is None:
+                raise SettingError(f'{text}; accepted: the same in both')
+            self.count_bad('bad prompt embeddings', text)
+            return
+        try:
+            text, goal, baseline = from_prompt_msg(message)
+            check_targets(self.scoring, goal, baseline)
+            if self.trainer is not None and len(text) != len(self.trainer.text):
+                raise ValueError(f'{len(text)} values; accepted: {len(self.trainer.text)}')
+        except ValueError as error:
+            self.count_bad('bad prompt embeddings', str(error))
+            return
         self.prompt = message
         for source in self.sources:
-            source.embedding_width = len(message.text_embedding)
+            source.embedding_width = len(text)
+        if self.trainer is not None and goal is not None:
+            self.trainer.set_goal(goal)
 
     def on_heads(self, message: RewardHeads) -> None:
         """A version of the heads: used from the next update on."""
@@ -249,10 +282,12 @@ class LearnerNode(FurlNode):
             observation_space, action_space = spaces_of(self.sources[0].info)
         except ValueError as error:
             raise SettingError(f'source_info cannot be used: {error}') from None
-        text = None
+        text = goal = baseline = None
         if self.method.vlm:
-            text = np.asarray(self.prompt.text_embedding, np.float32)
-        self.trainer = Trainer(self.train_config, observation_space, action_space, text)
+            text, goal, baseline = from_prompt_msg(self.prompt)
+        self.trainer = Trainer(
+            self.train_config, observation_space, action_space, text, self.scoring, goal, baseline
+        )
         self.stages = self.trainer.stages
         if self.checkpoint is not None:
             self.trainer.load(self.checkpoint)
@@ -325,7 +360,8 @@ class LearnerNode(FurlNode):
 
     def take_in(self, source: Source, joined: Joined[Score]) -> None:
         """Store one step; at the end of an episode evaluate, save, and start the next one."""
-        before, after, score = joined
+        before, after, score, previous = joined
+        previous = previous or NO_SCORE
         self.trainer.add(
             Transition(
                 before.state,
@@ -339,8 +375,10 @@ class LearnerNode(FurlNode):
                 source.index,
                 self.episodes[source.index],
                 after.step,
+                previous.embedding,
             ),
             score.reward,
+            previous.reward,
         )
         if not source.info.lockstep:
             self.trainer.forgive(REAL_TIME_BACKLOG)

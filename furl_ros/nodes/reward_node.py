@@ -30,7 +30,9 @@ from furl_ros.bridge.convert import (
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP, SENSOR
-from furl_ros.core.config import VlmConfig
+from furl_ros.core.config import ScoringConfig, VlmConfig
+from furl_ros.core.methods import METHODS
+from furl_ros.core.scorings import GOAL_IMAGE, check_baseline, check_scoring
 from furl_ros.core.settings import SettingError
 from furl_ros.core.vlm import Scorer, load_vlm
 
@@ -70,7 +72,9 @@ class RewardNode(FurlNode):
     def __init__(self) -> None:
         super().__init__('reward_node')
         self.vlm_config = declare(self, VlmConfig)
+        self.scoring = declare(self, ScoringConfig)
         self.config = declare(self, RewardNodeConfig)
+        check_scoring(self.config.method, self.scoring.scoring)
         if not self.config.prompt.strip():
             raise SettingError(
                 f'prompt is {self.config.prompt!r}; accepted: the task in words, for example'
@@ -78,9 +82,16 @@ class RewardNode(FurlNode):
             )
         if not self.config.sources:
             raise SettingError("sources is empty; accepted: at least one namespace, '' for its own")
+        check_baseline(self.scoring.scoring, self.config.prompt, self.config.baseline_prompt)
         torch.set_num_threads(self.config.torch_threads)
         vlm = load_vlm(self.vlm_config)
-        self.scorer = Scorer(vlm, self.config.prompt, one_by_one=self.config.deterministic)
+        self.scorer = Scorer(
+            vlm,
+            self.config.prompt,
+            one_by_one=self.config.deterministic,
+            scoring=self.scoring,
+            baseline_prompt=self.config.baseline_prompt,
+        )
         self.jobs: queue.SimpleQueue[Frame | GoalImage | Request] = queue.SimpleQueue()
         self.frames = self.batches = self.frames_before = 0
         self.looked = time.perf_counter()
@@ -110,7 +121,9 @@ class RewardNode(FurlNode):
         self.create_subscription(
             Image, f'{first}goal_image', lambda message: self.jobs.put(GoalImage(message)), LATCHED
         )
-        self.create_subscription(RewardHeads, 'reward_heads', self.on_heads, LATCHED)
+        # The alignment publishes heads for every method, but not every reward goes through them.
+        if METHODS[self.config.method].heads != 'none':
+            self.create_subscription(RewardHeads, 'reward_heads', self.on_heads, LATCHED)
         # In its own group: while a call waits for the model, topics are still taken in.
         self.create_service(
             ScoreFrames,
@@ -118,11 +131,12 @@ class RewardNode(FurlNode):
             self.on_score_frames,
             callback_group=ReentrantCallbackGroup(),
         )
-        if not self.config.expect_goal_image:
+        if not (self.config.expect_goal_image or self.scorer.waits_for_goal):
             self.publish_prompt(None)
         self.get_logger().info(
             f'{vlm.name} on {self.vlm_config.device}: embeddings of {vlm.embedding_dim},'
-            f' {vlm.image_size} pixels; prompt {self.config.prompt!r}'
+            f' {vlm.image_size} pixels; prompt {self.config.prompt!r},'
+            f' scoring {self.scoring.scoring}'
         )
 
     # In the executor's thread
@@ -154,6 +168,7 @@ class RewardNode(FurlNode):
         values = {
             'model': self.scorer.vlm.name,
             'prompt': self.config.prompt,
+            'scoring': self.scoring.scoring,
             'frames': self.frames,
             'frames_per_s': round(rate, 1),
             'frames_per_batch': round(self.frames / max(1, self.batches), 2),
@@ -172,13 +187,15 @@ class RewardNode(FurlNode):
         torch.set_num_threads(self.config.torch_threads)
         while not stop.is_set():
             jobs = self.take()
+            # First, since frames may need it.
+            for job in jobs:
+                if isinstance(job, GoalImage):
+                    self.publish_prompt(job.picture)
             frames = [job for job in jobs if isinstance(job, Frame)]
             if frames:
                 self.score_frames(frames)
             for job in jobs:
-                if isinstance(job, GoalImage):
-                    self.publish_prompt(job.picture)
-                elif isinstance(job, Request):
+                if isinstance(job, Request):
                     job.future.set_result(self.answer(job.request))
                     # A coroutine that awaits is only looked at when the executor wakes.
                     self.executor.wake()
@@ -242,6 +259,11 @@ class RewardNode(FurlNode):
             )
             for picture in pictures
         ]
+        if self.scorer.waits_for_goal:
+            self.count_bad('frames before the goal image', f'{len(scores)} cannot be scored')
+            for score in scores:
+                score.status = FrameScore.NO_GOAL
+            return scores
         same_size: dict[tuple[int, ...], list[tuple[FrameScore, np.ndarray]]] = {}
         with self.stages('convert'):
             for picture, score in zip(pictures, scores, strict=True):
@@ -273,16 +295,34 @@ class RewardNode(FurlNode):
         return from_image_msg(picture)
 
     def publish_prompt(self, goal: Image | None) -> None:
-        """Publish (latched) the prompt's embedding, with that of the goal image if there is one."""
-        message = PromptEmbedding(vlm=self.scorer.vlm.name, prompt=self.config.prompt)
+        """Publish (latched) the prompt's embedding, with those of goal image and baseline prompt.
+
+        Raises:
+            SettingError: the task has no goal image, and the scoring needs one.
+        """
+        message = PromptEmbedding(
+            vlm=self.scorer.vlm.name, prompt=self.config.prompt, scoring=self.scoring.scoring
+        )
         message.text_embedding = to_float_field(self.scorer.vlm.encode_text(self.config.prompt))
+        if self.scorer.baseline is not None:
+            message.baseline_prompt = self.config.baseline_prompt
+            message.baseline_embedding = to_float_field(self.scorer.baseline)
         # An empty picture says that the task has no goal image.
+        if goal is not None and not goal.height and self.scoring.scoring == GOAL_IMAGE:
+            if self.scorer.waits_for_goal:
+                raise SettingError(
+                    f'scoring is {GOAL_IMAGE!r}, but the task has no goal image: an empty one has'
+                    ' come'
+                )
+            self.count_bad('bad goal images', 'an empty one, after one that is in use')
+            return
         if goal is not None and goal.height:
             try:
                 embedding = self.scorer.encode(self.read(goal)[None])[0]
             except ValueError as error:
                 self.count_bad('bad goal images', str(error))
                 return
+            self.scorer.use_goal(embedding)
             message.header = goal.header
             message.goal_embedding = to_float_field(embedding)
         self.prompt_publisher.publish(message)

@@ -14,7 +14,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 
-from furl_interfaces.msg import FrameScore
+from furl_interfaces.msg import FrameScore, PromptEmbedding
 from furl_ros.bridge import convert
 
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
@@ -184,6 +184,36 @@ def test_heads():
     assert sizes == [3, 2]
     assert np.array_equal(image_back, image)
     assert np.array_equal(text_back, text)
+
+
+@pytest.mark.parametrize('goal', [(), (4.0, 5.0, 6.0)])
+@pytest.mark.parametrize('baseline', [(), (7.0, 8.0, 9.0)])
+def test_prompts(goal, baseline):
+    message = PromptEmbedding(
+        text_embedding=[1.0, 2.0, 3.0], goal_embedding=goal, baseline_embedding=baseline
+    )
+    text, *others = convert.from_prompt_msg(message)
+    assert text.dtype == np.float32
+    assert text.tolist() == [1, 2, 3]
+    for found, sent in zip(others, (goal, baseline), strict=True):
+        assert (() if found is None else tuple(found)) == sent
+
+
+@pytest.mark.parametrize(
+    ('values', 'text'),
+    [
+        (((), (), ()), r'they have \[0, 0, 0\] values; accepted: equally many'),
+        (((), (1.0,), ()), r'\[0, 1, 0\] values'),
+        (((1.0, 2.0), (1.0,), ()), r'\[2, 1, 0\] values'),
+        (((1.0, 2.0), (), (1.0, 2.0, 3.0)), r'\[2, 0, 3\] values'),
+        (((float('nan'), 2.0), (), ()), 'not finite'),
+        (((1.0, 2.0), (1.0, float('inf')), ()), 'not finite'),
+    ],
+)
+def test_prompts_that_cannot_be_used(values, text):
+    names = ('text_embedding', 'goal_embedding', 'baseline_embedding')
+    with pytest.raises(ValueError, match=text):
+        convert.from_prompt_msg(PromptEmbedding(**dict(zip(names, values, strict=True))))
 
 
 @pytest.mark.parametrize('encoding', ['rgb16', 'bgr16', 'rgba16', 'bgra16', 'mono16'])

@@ -218,6 +218,37 @@ class TestRefused:
             ({'num_sims': 'two'}, "num_sims is 'two'; accepted: a value of type int"),
             ({'image_size': '5'}, 'image_size is 5; accepted: 32 to 2048'),
             ({'num_sims': '2', 'deterministic': 'true'}, 'num_sims is 2 with deterministic'),
+            ({'scoring': 'clip'}, "scoring is 'clip'; accepted: cosine, goal_baseline, goal_image"),
+            (
+                {'scoring': 'goal_image'},
+                "scoring is 'goal_image'; accepted with method furl: cosine, potential$",
+            ),
+            (
+                {'scoring': 'goal_baseline', 'method': 'vlm-proj'},
+                "scoring is 'goal_baseline'; accepted with method vlm-proj: cosine, potential$",
+            ),
+            (
+                {'scoring': 'potential', 'method': 'sac'},
+                "scoring is 'potential'; accepted with method sac: cosine$",
+            ),
+            (
+                {'scoring': 'goal_image', 'method': 'vlm', 'task': 'Pendulum-v1'},
+                "scoring is 'goal_image', but Pendulum-v1 has no goal image; accepted: cosine, "
+                'goal_baseline, potential, or a Meta-World task',
+            ),
+            (
+                {'scoring': 'goal_baseline', 'method': 'relay', 'baseline_prompt': ' '},
+                "baseline_prompt is ' '; accepted with scoring goal_baseline: the scene in words",
+            ),
+            (
+                {
+                    'scoring': 'goal_baseline',
+                    'method': 'relay',
+                    'baseline_prompt': 'Push and close a drawer',
+                },
+                "baseline_prompt is 'Push and close a drawer'; accepted with scoring goal_bas",
+            ),
+            ({'baseline_alpha': '1.1'}, r'baseline_alpha is 1\.1; accepted: 0 to 1'),
             ({'resume': '/no/where'}, "resume is '/no/where'; accepted: a run folder with"),
         ],
     )
@@ -258,6 +289,9 @@ class TestRefused:
             ('image_size', '64', '112'),
             ('quality', 'full', 'fast'),
             ('prompt', 'open it', 'push and close a drawer'),
+            ('scoring', 'potential', 'cosine'),
+            ('baseline_prompt', 'a drawer', 'a robot arm beside a table'),
+            ('baseline_alpha', '0.25', '0.5'),
         ],
     )
     def test_what_does_not_fit_the_run(self, stored, name, value, kept):
@@ -293,6 +327,30 @@ def test_threads():
 @pytest.mark.parametrize(('method', 'uses'), [('furl', True), ('vlm', True), ('sac', False)])
 def test_frames_are_rendered_where_they_are_scored(method, uses):
     assert graph.uses_vlm({'method': method}) is uses
+
+
+@pytest.mark.parametrize(
+    ('method', 'scoring', 'uses'),
+    [
+        ('furl', 'cosine', True),
+        ('furl-nogoal', 'potential', False),
+        ('vlm', 'cosine', False),
+        ('vlm', 'goal_image', True),
+        ('relay', 'goal_baseline', False),
+    ],
+)
+def test_goal_images_are_drawn_where_they_are_looked_at(method, scoring, uses):
+    values = settings_of_run({'method': method, 'scoring': scoring}, '')
+    assert graph.uses_goal_image(values) is uses
+
+
+def test_a_run_from_before_there_were_scorings_goes_on_with_the_cosine(stored):
+    run = stored()
+    config = yaml.safe_load((run / 'config.yaml').read_text())
+    for name in ('scoring', 'baseline_prompt', 'baseline_alpha'):
+        config.pop(name)
+    (run / 'config.yaml').write_text(yaml.safe_dump(config))
+    assert settings_of_run({'resume': str(run)}, '')['scoring'] == 'cosine'
 
 
 def test_the_learner_has_cores_of_its_own_where_there_are_more(monkeypatch):

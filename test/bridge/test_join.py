@@ -70,6 +70,7 @@ def test_any_interleaving_gives_every_step_in_order_with_its_own_score():
         assert stamps(joined) == steps_of(observations)
         for step in joined:
             assert step.score == score(step.after)
+            assert step.previous_score == score(step.before)
             assert step.after.state[0] == step.after.stamp
         assert not join.counts
         assert join.in_flight == 0
@@ -91,6 +92,9 @@ def test_bad_scores_and_lost_observations_leave_their_steps_out():
         whole = [o for o in here if o.previous_stamp not in lost]
         assert stamps(joined) == steps_of([o for o in whole if o.stamp not in bad])
         assert all(step.score == score(step.after) for step in joined)
+        for step in joined:
+            known = None if step.before.stamp in bad else score(step.before)
+            assert step.previous_score == known
         counts = {
             'steps without their predecessor': len(orphans),
             'steps whose frame could not be scored': sum(o.stamp in bad for o in whole),
@@ -115,6 +119,23 @@ def test_a_reset_whose_frame_is_bad_costs_no_step():
     joined = feed(join, [reset, first, (reset.stamp, None), (first.stamp, 'a')])
     assert stamps(joined) == steps_of([first])
     assert not join.counts
+
+
+def test_in_pairs_a_step_needs_the_score_of_the_frame_before_too():
+    generator = random.Random(2)
+    for _ in range(200):
+        observations = stream([generator.randint(1, 9) for _ in range(4)])
+        bad = {o.stamp for o in observations if generator.random() < 0.2}
+        scores = [(o.stamp, None if o.stamp in bad else score(o)) for o in observations]
+        join = StampJoin(in_pairs=True)
+        joined = feed(join, shuffled(observations, scores, generator))
+        good = [o for o in observations if o.step > 0 and o.stamp not in bad]
+        paired = [o for o in good if o.previous_stamp not in bad]
+        assert stamps(joined) == steps_of(paired)
+        for step in joined:
+            assert (step.previous_score, step.score) == (score(step.before), score(step.after))
+        assert join.counts['steps whose frame before has no score'] == len(good) - len(paired)
+        assert join.in_flight == 0
 
 
 def test_observations_in_the_past_are_counted():

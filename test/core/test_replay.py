@@ -56,6 +56,7 @@ def test_shapes_and_types_of_a_batch():
         'terminated': (7, 1),
         'task_rewards': (7, 1),
         'embeddings': (7, 4),
+        'previous_embeddings': (0, 0),
     }
     assert {value.dtype for value in batch} == {torch.float32}
 
@@ -83,6 +84,8 @@ def test_every_field_is_stored():
     replay = filled(13)
     stored = {name: array[2] for name, array in replay.arrays.items()}
     for name, value in transition(12)._asdict().items():
+        if name == 'previous_embedding':
+            continue
         assert np.array_equal(stored[name], np.asarray(value, stored[name].dtype)), name
     # Stamps are nanoseconds since the epoch: no float would hold them.
     assert stored['stamp'] == 10**18 + 12
@@ -127,3 +130,157 @@ def test_state_of_another_shape(other, text):
         other.restore(filled(15).state())
     assert other.written == 0
     assert not other.arrays['state'].any()
+
+
+class Robots:
+    """Interleaved episodes of some robots; every frame has an embedding of its own.
+
+    Attributes:
+        truth: embedding of the frame before, by the number of the transition.
+    """
+
+    def __init__(self, replay, sources, seed=0, left_out=0.0):
+        self.replay, self.left_out = replay, left_out
+        self.generator = np.random.default_rng(seed)
+        self.now = [None] * sources
+        self.episodes = [0] * sources
+        self.frames = 0
+        self.truth = []
+
+    def frame(self):
+        self.frames += 1
+        return np.full(4, self.frames, np.float32)
+
+    def step(self, source=None, last=None):
+        """One step of a robot, with a reset before it where its episode has ended."""
+        if source is None:
+            source = int(self.generator.integers(len(self.now)))
+        if self.now[source] is None:
+            self.episodes[source] += 1
+            self.now[source] = (self.frame(), 0)
+        previous, index = self.now[source]
+        embedding = self.frame()
+        if self.generator.random() >= self.left_out:
+            self.replay.add(
+                Transition(
+                    np.full(2, len(self.truth), np.float32),
+                    np.zeros(1, np.float32),
+                    np.zeros(2, np.float32),
+                    0.0,
+                    False,
+                    False,
+                    embedding,
+                    self.frames,
+                    source,
+                    self.episodes[source],
+                    index + 1,
+                    previous,
+                )
+            )
+            self.truth.append(previous)
+        if last is None:
+            last = self.generator.random() < 0.15
+        self.now[source] = None if last else (embedding, index + 1)
+
+
+def assert_previous(replay, truth, count=400):
+    batch = replay.sample(np.random.default_rng(1), count)
+    numbers = batch.states[:, 0].int().tolist()
+    assert len(set(numbers)) == len(replay)
+    expected = torch.from_numpy(np.stack([truth[number] for number in numbers]))
+    assert torch.equal(batch.previous_embeddings, expected)
+    assert batch.previous_embeddings.dtype == torch.float32
+    assert not torch.equal(batch.previous_embeddings, batch.embeddings)
+
+
+class TestPreviousEmbeddings:
+    @pytest.mark.parametrize('sources', [1, 2, 5])
+    @pytest.mark.parametrize('left_out', [0.0, 0.2])
+    def test_of_the_same_episode_and_robot_whatever_has_been_written(self, sources, left_out):
+        """Interleaved robots, resets, steps left out, before and long after the ring wraps."""
+        replay = Replay(30, 2, 1, 4, keeps_previous=True)
+        robots = Robots(replay, sources, seed=sources, left_out=left_out)
+        for number in range(400):
+            robots.step()
+            if len(replay) and number % 7 == 0:
+                assert_previous(replay, robots.truth)
+        assert replay.written > 5 * replay.capacity
+
+    def test_the_first_step_of_an_episode_has_the_frame_of_the_reset(self):
+        replay = Replay(30, 2, 1, 4, keeps_previous=True)
+        robots = Robots(replay, 1)
+        for _ in range(6):
+            robots.step(last=True)
+        assert [int(frame[0]) for frame in robots.truth] == [1, 3, 5, 7, 9, 11]
+        assert_previous(replay, robots.truth)
+
+    def test_a_robot_that_stands_still_for_a_whole_ring(self):
+        replay = Replay(10, 2, 1, 4, keeps_previous=True)
+        robots = Robots(replay, 2)
+        robots.step(0, last=False)
+        for _ in range(25):
+            robots.step(1)
+        robots.step(0, last=False)
+        assert_previous(replay, robots.truth)
+        # Alone, its newest transition is the very one that gives way.
+        for _ in range(9):
+            robots.step(1)
+        robots.step(0, last=False)
+        assert_previous(replay, robots.truth)
+
+    def test_it_costs_one_frame_for_each_episode_and_robot(self):
+        replay = Replay(1_000, 2, 1, 4, keeps_previous=True)
+        robots = Robots(replay, 3)
+        for _ in range(5_000):
+            robots.step()
+        first_steps = int((replay.arrays['step'] == 1).sum())
+        assert len(replay._apart) <= first_steps + 3
+        assert replay.arrays['embedding'].shape == (1_000, 4)
+        large = Replay(500_000, 39, 4, 1024, keeps_previous=True)
+        assert large._previous.nbytes + large._next.nbytes <= 4.1e6
+
+    def test_none_are_kept_where_they_are_not_asked_for(self):
+        replay = filled(25)
+        assert not replay._apart
+        assert len(replay._previous) == len(replay._next) == 0
+        assert set(replay.state()) == {*replay.arrays, 'written'}
+
+    def test_one_that_is_missing_or_of_another_width_is_an_error(self):
+        replay = Replay(10, 2, 1, 4, keeps_previous=True)
+        for wrong in (np.zeros(0), np.zeros(3)):
+            with pytest.raises(ValueError, match=r'previous_embedding has shape \(\d,\); accepted'):
+                replay.add(transition(0)._replace(previous_embedding=wrong))
+        assert len(replay) == 0
+
+    @pytest.mark.parametrize('count', [0, 4, 30, 100])
+    def test_state_continues_bit_for_bit(self, count):
+        """In the middle of episodes, too."""
+        replays = [Replay(30, 2, 1, 4, keeps_previous=True) for _ in range(2)]
+        robots = Robots(replays[0], 2)
+        for _ in range(count):
+            robots.step()
+        for _ in range(7):
+            replays[1].add(transition(3)._replace(previous_embedding=np.ones(4)))
+        saved = {name: array.copy() for name, array in replays[0].state().items()}
+        replays[1].restore(saved)
+
+        class Both:
+            def add(self, transition):
+                for replay in replays:
+                    replay.add(transition)
+
+        robots.replay = Both()
+        for _ in range(50):
+            robots.step()
+        one, other = (replay.state() for replay in replays)
+        assert one.keys() == other.keys()
+        for name, array in one.items():
+            assert np.array_equal(array, other[name]), name
+        assert_previous(replays[1], robots.truth)
+
+    def test_a_state_without_them(self):
+        replay = Replay(10, 2, 1, 4, keeps_previous=True)
+        with pytest.raises(SettingError, match='no embeddings of previous frames') as caught:
+            replay.restore(filled(5).state())
+        assert '\n' not in str(caught.value)
+        assert replay.written == 0

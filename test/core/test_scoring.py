@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewards from embeddings: with and without heads, and heads that do not fit."""
+"""Scores of frames: with and without heads, every scoring, and heads that do not fit."""
 
 import numpy as np
 import pytest
+import torch
 
+from furl_ros.core.config import ScoringConfig
 from furl_ros.core.heads import RewardHeads
+from furl_ros.core.reward import goal_baseline
 from furl_ros.core.vlm import Scorer, cosine
 
 
@@ -86,3 +89,55 @@ def test_one_by_one():
     scores = scorer.score(FRAMES)
     assert scorer.vlm.batches == [1] * 5
     assert np.array_equal(scores.embeddings, MeanColour().encode_images(FRAMES))
+
+
+def made(scoring, **changes):
+    config = ScoringConfig(scoring, **changes)
+    return Scorer(MeanColour(), 'something red', scoring=config, baseline_prompt='nothing')
+
+
+def tensors(*arrays):
+    return [torch.from_numpy(array) for array in arrays]
+
+
+class TestScorings:
+    @pytest.mark.parametrize('scoring', ['cosine', 'potential'])
+    def test_a_frame_by_itself_is_worth_its_cosine(self, scorer, scoring):
+        scores = made(scoring).score(FRAMES)
+        assert np.array_equal(scores.rewards, scorer.score(FRAMES).cosines)
+        assert np.array_equal(scores.rewards, scores.cosines)
+
+    @pytest.mark.parametrize('prompt', ['', 'something blue'])
+    def test_goal_baseline(self, prompt):
+        scorer = made('goal_baseline', baseline_alpha=0.75)
+        scores = scorer.score(FRAMES, prompt)
+        text = scorer.vlm.encode_text(prompt or scorer.prompt)
+        assert np.array_equal(scorer.baseline, scorer.vlm.encode_text('nothing'))
+        expected = goal_baseline(*tensors(scores.embeddings, text, scorer.baseline), 0.75)
+        assert np.array_equal(scores.rewards, expected)
+        assert np.array_equal(scores.cosines, cosine(scores.embeddings, text))
+        assert not np.allclose(scores.rewards, scores.cosines, atol=1e-3)
+
+    def test_goal_image(self):
+        scorer = made('goal_image')
+        assert scorer.waits_for_goal
+        with pytest.raises(ValueError, match='needs the embedding of a goal image'):
+            scorer.score(FRAMES)
+        for goal in scorer.encode(FRAMES[1:3]):
+            scorer.use_goal(goal)
+            assert not scorer.waits_for_goal
+            scores = scorer.score(FRAMES, 'any prompt')
+            assert np.array_equal(scores.rewards, cosine(scores.embeddings, goal))
+        assert scores.rewards.argmax() == 2
+        assert scores.rewards[2] == pytest.approx(1)
+
+    def test_other_scorings_wait_for_no_goal(self):
+        assert not any(made(name).waits_for_goal for name in ('cosine', 'potential'))
+
+    def test_heads_come_first(self):
+        scorer = made('potential')
+        heads = RewardHeads((4, 6, 3), seed=3)
+        scorer.use_heads(7, heads.layer_sizes, *heads.flat())
+        scores = scorer.score(FRAMES)
+        expected = heads.score(scores.embeddings, scorer.vlm.encode_text('red'))
+        np.testing.assert_allclose(scores.rewards, expected, atol=1e-6)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from furl_ros.core.config import TrainConfig
+from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
 from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
 from furl_ros.core.relay import SAC, VLM
 from furl_ros.core.replay import Transition
+from furl_ros.core.reward import goal_baseline
+from furl_ros.core.scorings import accepted_scorings
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
 from furl_ros.core.trainer import RANDOM, Trainer
@@ -23,14 +25,18 @@ LENGTH = 30
 STATES = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
 ACTIONS = gymnasium.spaces.Box(np.array([-1, 2], np.float32), np.array([3, 2.5], np.float32))
 TEXT = np.linspace(-1, 1, WIDTH).astype(np.float32)
+GOAL = np.array([1, 0, 2, -1, 0, 1], np.float32)
+BASELINE = np.array([0, 1, 1, 1, 0, -1], np.float32)
+POTENTIAL = ScoringConfig('potential')
 CONFIG = TrainConfig(
     warmup_steps=10, batch_size=8, buffer_size=100, hidden_units=8, relay_positives=50
 )
 
 
-def trainer(method='furl', **changes):
+def trainer(method='furl', scoring=PLAIN_COSINE, **changes):
     config = dataclasses.replace(CONFIG, method=method, **changes)
-    one = Trainer(config, STATES, ACTIONS, TEXT if METHODS[method].vlm else None)
+    text = TEXT if METHODS[method].vlm else None
+    one = Trainer(config, STATES, ACTIONS, text, scoring, GOAL, BASELINE)
     if METHODS[method].heads != 'none':
         one.set_heads(RewardHeads((WIDTH, 8, 4), seed=1), 1)
     return one
@@ -38,6 +44,11 @@ def trainer(method='furl', **changes):
 
 def state_of(step):
     return np.array([step / 10, np.sin(step), 1], np.float32)
+
+
+def frame(one, index):
+    """Embedding of the frame after ``index`` steps."""
+    return np.cos(np.arange(one.text.numel()) * index)
 
 
 def step(one, index, success=False, action=None, source=0, terminated=False, episode=0):
@@ -52,13 +63,15 @@ def step(one, index, success=False, action=None, source=0, terminated=False, epi
             float(success) - 1,
             success,
             terminated,
-            np.cos(np.arange(one.text.numel()) * (index + 1)),
+            frame(one, index + 1),
             one.steps,
             source,
             episode,
             index + 1,
+            frame(one, index),
         ),
         score=0.5,
+        previous_score=0.25,
     )
 
 
@@ -201,12 +214,12 @@ class TestUpdates:
         for batch, both in recorder.calls:
             rewards = both[VLM]
             assert torch.equal(both[SAC], batch.task_rewards)
-            cosines = one.heads.score(batch.embeddings.numpy(), TEXT)[:, None]
-            expected = batch.task_rewards.numpy() + 0.05 * cosines
+            scores = one.heads.score(batch.embeddings.numpy(), TEXT)[:, None]
+            expected = batch.task_rewards.numpy() + 0.05 * scores
             np.testing.assert_allclose(rewards.numpy(), expected, atol=1e-6)
             assert rewards.shape == (8, 1)
             assert not rewards.requires_grad
-        assert one.vlm_reward_mean == pytest.approx(cosines.mean(), abs=1e-6)
+        assert one.vlm_reward_mean == pytest.approx(scores.mean(), abs=1e-6)
 
     @pytest.mark.parametrize('method', ['relay', 'vlm'])
     def test_plain_cosine(self, method):
@@ -215,10 +228,69 @@ class TestUpdates:
         recorder = Recorder(one)
         one.update()
         batch, rewards = recorder.calls[0][0], recorder.calls[0][1][VLM]
-        embeddings = batch.embeddings.numpy()
-        cosines = embeddings @ TEXT / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(TEXT)
-        expected = batch.task_rewards[:, 0].numpy() + 0.5 * cosines
+        expected = batch.task_rewards[:, 0].numpy() + 0.5 * cosines(batch.embeddings, TEXT)
         np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
+
+    @pytest.mark.parametrize('method', ['relay', 'vlm'])
+    @pytest.mark.parametrize('scoring', ['goal_baseline', 'goal_image', 'potential'])
+    def test_other_scorings(self, method, scoring):
+        one = trainer(method, ScoringConfig(scoring, 0.75), rho=0.5)
+        play(one, 2, length=40, learn=False)
+        recorder = Recorder(one)
+        one.update()
+        batch, rewards = recorder.calls[0][0], recorder.calls[0][1][VLM]
+        if scoring == 'goal_baseline':
+            expected = goal_baseline(batch.embeddings, one.text, torch.tensor(BASELINE), 0.75)
+        elif scoring == 'goal_image':
+            expected = cosines(batch.embeddings, GOAL)
+        else:
+            expected = 0.99 * cosines(batch.embeddings, TEXT)
+            expected -= cosines(batch.previous_embeddings, TEXT)
+        expected = batch.task_rewards[:, 0].numpy() + 0.5 * np.asarray(expected)
+        np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
+
+    def test_another_goal_image_counts_from_the_next_batch_on(self):
+        one = trainer('vlm', ScoringConfig('goal_image'), rho=1.0)
+        play(one, length=40, learn=False)
+        recorder = Recorder(one)
+        one.set_goal(TEXT)
+        one.update()
+        batch, rewards = recorder.calls[0][0], recorder.calls[0][1][VLM]
+        expected = batch.task_rewards[:, 0].numpy() + cosines(batch.embeddings, TEXT)
+        np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
+
+    @pytest.mark.parametrize('method', ['vlm', 'furl', 'vlm-proj'])
+    def test_potentials_telescope_over_each_episode(self, method):
+        """With the newest heads, for interleaved robots, when the ring has wrapped."""
+        one = trainer(method, POTENTIAL, gamma=0.9)
+        lengths = {0: 13, 1: 30, 2: 7}
+        for source in lengths:
+            one.start_episode(source)
+        for number in range(60):
+            for source, length in lengths.items():
+                episode, index = divmod(number, length)
+                step(one, index, source=source, episode=episode)
+        if method != 'vlm':
+            one.set_heads(RewardHeads((WIDTH, 8, 4), seed=5), 2)
+
+        arrays, rows = one.replay.arrays, np.arange(len(one.replay))
+        previous = one.replay._previous_embeddings(rows)
+        rewards = one.vlm_rewards(torch.from_numpy(arrays['embedding']).float(), previous).numpy()
+        assert one.replay.written == 180 > len(one.replay)
+        seen = 0
+        for source in lengths:
+            for episode in np.unique(arrays['episode'][arrays['source'] == source]):
+                mine = rows[(arrays['source'] == source) & (arrays['episode'] == episode)]
+                mine = mine[np.argsort(arrays['step'][mine])]
+                first, last = arrays['step'][mine[[0, -1]]]
+                assert last - first + 1 == len(mine)
+                # What is left of the oldest episodes begins in their middle.
+                ends = torch.from_numpy(np.stack([frame(one, first - 1), frame(one, last)])).half()
+                phi = one.frame_scores(ends.float()).detach().numpy()
+                total = np.sum(0.9 ** np.arange(len(mine)) * rewards[mine])
+                assert total == pytest.approx(0.9 ** len(mine) * phi[1] - phi[0], abs=1e-5)
+                seen += len(mine)
+        assert seen == len(rows)
 
     def test_plain_sac_keeps_no_embeddings_and_sees_the_task_alone(self):
         one = trainer('sac')
@@ -260,6 +332,37 @@ class TestUpdates:
         recorder = Recorder(one)
         one.update()
         assert not recorder.calls[0][0].terminated.any()
+
+
+def cosines(embeddings, target):
+    embeddings = np.asarray(embeddings)
+    return embeddings @ target / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(target)
+
+
+class TestScorings:
+    @pytest.mark.parametrize('method', METHODS)
+    def test_which_are_taken(self, method):
+        for name in ('cosine', 'goal_baseline', 'goal_image', 'potential'):
+            if name in accepted_scorings(method):
+                assert trainer(method, ScoringConfig(name)).scoring.scoring == name
+            else:
+                with pytest.raises(SettingError, match=f"scoring is '{name}'; accepted with"):
+                    trainer(method, ScoringConfig(name))
+
+    @pytest.mark.parametrize('scoring', ['goal_baseline', 'goal_image'])
+    def test_what_they_compare_with_must_be_there(self, scoring):
+        config = dataclasses.replace(CONFIG, method='vlm')
+        with pytest.raises(ValueError, match=f'scoring {scoring} needs the embedding of a'):
+            Trainer(config, STATES, ACTIONS, TEXT, ScoringConfig(scoring))
+
+    def test_only_potentials_keep_the_frame_before(self):
+        assert trainer('vlm', POTENTIAL).replay.keeps_previous
+        assert not trainer('vlm', ScoringConfig('goal_image')).replay.keeps_previous
+
+    def test_the_episode_log_sums_what_a_step_is_worth(self):
+        assert play(trainer(), learn=False)[0].vlm_return == 15.0
+        one = trainer('vlm', POTENTIAL, gamma=0.9)
+        assert play(one, learn=False)[0].vlm_return == pytest.approx(30 * (0.9 * 0.5 - 0.25))
 
 
 class TestRelayEnd:
@@ -448,19 +551,29 @@ def rehearse(one, episodes, start):
 
 class TestCheckpoints:
     @pytest.mark.parametrize(
-        ('method', 'episodes'),
-        [('furl', 0), ('furl', 2), ('furl', 5), ('vlm', 1), ('sac', 1)],
+        ('method', 'episodes', 'scoring'),
+        [
+            ('furl', 0, PLAIN_COSINE),
+            ('furl', 2, PLAIN_COSINE),
+            ('furl', 5, PLAIN_COSINE),
+            ('furl', 5, POTENTIAL),
+            ('vlm', 1, PLAIN_COSINE),
+            ('vlm', 0, POTENTIAL),
+            ('vlm', 2, POTENTIAL),
+            ('vlm', 5, POTENTIAL),
+            ('sac', 1, PLAIN_COSINE),
+        ],
     )
-    def test_continue_bit_for_bit(self, tmp_path, method, episodes):
+    def test_continue_bit_for_bit(self, tmp_path, method, episodes, scoring):
         """From the start, under the relay, and after it, when the replay has wrapped."""
-        one = trainer(method, seed=3)
+        one = trainer(method, scoring, seed=3)
         rehearse(one, episodes, 0)
         folder = tmp_path / 'checkpoint'
         saved = everything(one, folder)
         rehearse(one, 1, episodes)
         straight = everything(one, tmp_path / 'straight')
 
-        other = trainer(method, seed=3)
+        other = trainer(method, scoring, seed=3)
         play(other)  # whatever it was before is gone
         other.load(folder)
         assert_same(everything(other, tmp_path / 'again'), saved)
@@ -493,6 +606,7 @@ class TestCheckpoints:
             ('vlm', {}, r"agents \['sac', 'vlm'\]; accepted: \['vlm'\] for method vlm"),
             ('furl', {'hidden_units': 9}, 'same spaces and hidden_units'),
             ('furl', {'buffer_size': 101}, 'same buffer_size'),
+            ('furl', {'scoring': POTENTIAL}, 'previous frames; accepted: .* the same scoring'),
         ],
     )
     def test_other_settings(self, tmp_path, method, changes, text):

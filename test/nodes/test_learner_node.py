@@ -10,12 +10,20 @@ from graph_support import Probe, checkpoints, new_domain, read_table, read_train
 from rclpy.action import ActionClient
 
 from furl_interfaces.action import Train
-from furl_interfaces.msg import Action, Observation, SourceInfo
-from furl_interfaces.srv import Reset
-from furl_ros.bridge.convert import to_float_field, to_ns, to_time
+from furl_interfaces.msg import (
+    Action,
+    FrameScore,
+    Observation,
+    PromptEmbedding,
+    RewardHeads,
+    SourceInfo,
+)
+from furl_interfaces.srv import Reset, SaveCheckpoint
+from furl_ros.bridge.convert import to_float_field, to_heads_msg, to_ns, to_time
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.qos import LATCHED, LOCKSTEP
 from furl_ros.bridge.steps import to_observation
+from furl_ros.core.heads import RewardHeads as Heads
 from furl_ros.core.seeds import episode_seed
 
 LENGTH, SEED, WARMUP = 10, 9, 30
@@ -96,6 +104,10 @@ class Robot:
         if step:
             self.sent.append(self.now)
         self.observations.publish(to_observation(self.now, '', 0))
+        self.on_sense()
+
+    def on_sense(self):
+        """For those who score frames."""
 
 
 @contextlib.contextmanager
@@ -199,6 +211,128 @@ def test_a_robot_that_cannot_reset_ends_the_run_with_one_line(tmp_path):
         assert command.finish() == 1
     assert 'the arm is stuck' in command.output
     assert 'Traceback' not in command.output
+
+
+WIDTH = 4
+
+
+class Scored:
+    """Reward and alignment nodes beside a robot: every frame has an embedding and a score.
+
+    Attributes:
+        bad: stamps of frames that cannot be scored.
+        transitions: what the alignment has seen, as the learner may have to wait for it.
+    """
+
+    def __init__(self, probe, robot, **prompt):
+        self.robot, self.bad = robot, set()
+        node = probe.node
+        self.scores = node.create_publisher(FrameScore, 'frame_score', LOCKSTEP)
+        self.prompts = node.create_publisher(PromptEmbedding, 'prompt_embedding', LATCHED)
+        self.heads = node.create_publisher(RewardHeads, 'reward_heads', LATCHED)
+        node.create_service(SaveCheckpoint, 'alignment_node/save_checkpoint', self.on_save)
+        robot.on_sense = self.score
+        self.prompts.publish(PromptEmbedding(text_embedding=self.embedding(0).tolist(), **prompt))
+        heads = Heads((WIDTH, 3))
+        self.heads.publish(to_heads_msg(heads.layer_sizes, *heads.flat()))
+
+    @staticmethod
+    def embedding(stamp):
+        return np.cos(np.arange(1, WIDTH + 1) * stamp).astype(np.float32)
+
+    @staticmethod
+    def reward(stamp):
+        return float(np.sin(stamp))
+
+    def on_save(self, request, response):
+        response.transitions = request.transitions
+        return response
+
+    def score(self):
+        stamp = self.robot.now.stamp
+        bad = stamp in self.bad
+        message = FrameScore(status=FrameScore.BAD_FRAME if bad else FrameScore.OK)
+        message.header.stamp = to_time(stamp)
+        if not bad:
+            message.embedding = to_float_field(self.embedding(stamp))
+            message.reward = self.reward(stamp)
+        self.scores.publish(message)
+
+
+def test_potentials_have_the_frame_before_of_every_step(tmp_path):
+    """Those of resets too; a step whose frame before has no score is left out."""
+    settings = {'method': 'vlm', 'scoring': 'potential', 'gamma': 0.9, 'total_steps': 40}
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        scored = Scored(probe, robot, scoring='potential')
+        # The first stamps are known: a reset at 1,007, then a step every 7.
+        scored.bad = {1_007 + 3 * 7}
+        probe.command = None
+        assert command.finish() == 0, command.output
+    replay, trainer = read_trainer(checkpoints(tmp_path / 'run')[-1])
+    assert trainer['steps'] == 40
+    # The bad frame's own step, and the one after it.
+    kept = [s for s in robot.sent if s.step > 0 and not {s.stamp, s.previous_stamp} & scored.bad]
+    assert replay['stamp'].tolist() == [s.stamp for s in kept][:40]
+    assert replay['step'].tolist()[:4] == [1, 2, 5, 6]
+    before = {s.stamp: s.previous_stamp for s in robot.sent}
+    apart = dict(zip(replay['apart_slots'].tolist(), replay['apart_embeddings'], strict=True))
+    for row, stamp in enumerate(replay['stamp'].tolist()):
+        slot = replay['previous'][row]
+        previous = apart[row] if slot < 0 else replay['embedding'][slot]
+        expected = scored.embedding(before[stamp]).astype(np.float16)
+        np.testing.assert_array_equal(previous, expected)
+    steps = replay['step']
+    assert sorted(apart) == [row for row in range(40) if steps[row] == 1 or row == 2]
+    episode = read_table(tmp_path / 'run' / 'episodes.csv')[1]
+    rewards = [
+        0.9 * scored.reward(s.stamp) - scored.reward(s.previous_stamp)
+        for s in robot.sent
+        if s.episode == 1
+    ]
+    assert float(episode['vlm_return']) == pytest.approx(sum(rewards), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'prompt', 'text'),
+    [
+        (
+            {'method': 'vlm', 'scoring': 'goal_image'},
+            {'scoring': 'cosine'},
+            "error: scoring is 'goal_image', but the reward node's 'cosine'; accepted: the same",
+        ),
+        (
+            {'method': 'furl', 'scoring': 'goal_image'},
+            None,
+            "error: scoring is 'goal_image'; accepted with method furl: cosine, potential",
+        ),
+    ],
+)
+def test_a_scoring_that_does_not_fit_is_one_line(tmp_path, settings, prompt, text):
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        if prompt is not None:
+            Scored(probe, robot, **prompt)
+        probe.command = None
+        assert command.finish() == 2, command.output
+    assert text in command.output
+    assert 'Traceback' not in command.output
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_prompt_without_the_goal_image_that_is_needed_is_waited_over(tmp_path):
+    settings = {'method': 'vlm', 'scoring': 'goal_image', 'total_steps': 20}
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        scored = Scored(probe, robot, scoring='goal_image')
+        probe.wait_for_count('learner_node', 'bad prompt embeddings', 1)
+        assert 'scoring goal_image needs the embedding of a goal image' in command.output
+        scored.prompts.publish(
+            PromptEmbedding(
+                text_embedding=scored.embedding(0).tolist(),
+                goal_embedding=scored.embedding(1).tolist(),
+                scoring='goal_image',
+            )
+        )
+        probe.command = None
+        assert command.finish() == 0, command.output
 
 
 def test_ctrl_c_while_it_waits_alone(tmp_path):

@@ -32,6 +32,7 @@ from furl_ros.bridge.config import RewardNodeConfig
 from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP
 from furl_ros.core import heads as core_heads
 from furl_ros.core.config import VlmConfig
+from furl_ros.core.reward import goal_baseline
 from furl_ros.core.vlm import cosine, load_vlm
 from furl_ros.nodes.reward_node import Frame, RewardNode
 
@@ -198,6 +199,8 @@ def test_prompt_is_published_at_the_start(robot, vlm):
     assert (message.vlm, message.prompt) == ('tiny-random', PROMPT)
     assert same(message.text_embedding, vlm.encode_text(PROMPT))
     assert len(message.goal_embedding) == 0
+    assert (message.scoring, message.baseline_prompt) == ('cosine', '')
+    assert len(message.baseline_embedding) == 0
 
 
 def test_every_encoding_and_size_is_scored(robot, vlm):
@@ -394,10 +397,92 @@ def test_compressed_deterministic_and_only_with_a_goal(graph, vlm):
         assert np.array_equal(robot.prompts[0].goal_embedding, expected)
 
 
+def test_goal_baseline(graph, vlm):
+    """The methods that take it have no heads: those that come are for others."""
+    settings = {
+        'method': 'vlm',
+        'scoring': 'goal_baseline',
+        'baseline_alpha': 0.75,
+        'baseline_prompt': 'a drawer',
+    }
+    with reward_node('/baseline', **settings), client('/baseline') as robot:
+        robot.spin_until(lambda: robot.prompts)
+        message = robot.prompts[-1]
+        assert (message.scoring, message.baseline_prompt) == ('goal_baseline', 'a drawer')
+        assert same(message.baseline_embedding, vlm.encode_text('a drawer'))
+        assert robot.heads.get_subscription_count() == 0
+        score = robot.send(picture(seed=50))[0]
+        text, baseline = (torch.from_numpy(vlm.encode_text(p)) for p in (PROMPT, 'a drawer'))
+        expected = goal_baseline(torch.tensor(score.embedding), text, baseline, 0.75)
+        assert score.reward == pytest.approx(float(expected), abs=1e-5)
+        assert abs(score.reward - score.cosine) > 1e-3
+        assert score.heads_version == 0
+
+
+def test_goal_image(graph, vlm):
+    """It waits for the goal image, whatever is expected, and compares with the newest."""
+    settings = {'method': 'relay', 'scoring': 'goal_image'}
+    with reward_node('/goal', **settings), client('/goal') as robot:
+        early = robot.send(picture(seed=60))[0]
+        assert early.status == FrameScore.NO_GOAL
+        assert math.isnan(early.reward)
+        assert len(early.embedding) == 0
+        assert robot.call(images=[picture()]).scores[0].status == FrameScore.NO_GOAL
+        robot.spin_until(lambda: 'frames before the goal image' in robot.diagnostics)
+        assert not robot.prompts
+        for number, seed in enumerate((61, 62), start=1):
+            robot.goal.publish(picture(seed=seed))
+            robot.spin_until(lambda n=number: len(robot.prompts) == n)
+            goal = vlm.encode_images(convert.from_image_msg(picture(seed=seed))[None])[0]
+            assert same(robot.prompts[-1].goal_embedding, goal)
+            score = robot.send(picture(seed=60))[0]
+            assert score.status == FrameScore.OK
+            embedding = convert.from_float_field(score.embedding)
+            assert score.reward == pytest.approx(float(cosine(embedding, goal)), abs=1e-5)
+        # An empty one takes nothing away.
+        robot.goal.publish(Image(encoding='rgb8'))
+        robot.spin_until(lambda: 'bad goal images' in robot.diagnostics)
+        assert robot.send(picture(seed=60))[0].reward == pytest.approx(score.reward, abs=1e-6)
+        assert len(robot.prompts) == 2
+
+
+def test_a_task_without_the_goal_image_that_is_needed_is_one_line(graph):
+    arguments = parameters(
+        device='cpu', prompt='x', method='vlm', scoring='goal_image', sources='[alone]'
+    )
+    process = subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    node = Node('empty_goal')
+    try:
+        goal = node.create_publisher(Image, 'alone/goal_image', LATCHED)
+        goal.publish(Image(encoding='rgb8'))
+        output, _ = process.communicate(timeout=TIMEOUT)
+    finally:
+        process.kill()
+        node.destroy_node()
+    assert process.returncode == 2, output
+    assert "error: scoring is 'goal_image', but the task has no goal image" in output
+    assert 'Traceback' not in output
+
+
 @pytest.mark.parametrize(
     ('settings', 'text'),
     [
         ({'prompt': "''"}, "prompt is ''; accepted: "),
+        (
+            {'prompt': 'x', 'scoring': 'goal_image'},
+            "scoring is 'goal_image'; accepted with method furl: cosine, potential",
+        ),
+        (
+            {'prompt': 'x', 'scoring': 'goal_baseline', 'method': 'vlm', 'baseline_prompt': 'X'},
+            "baseline_prompt is 'X'; accepted with scoring goal_baseline: ",
+        ),
         ({'prompt': 'x', 'vlm': 'nonsense'}, "vlm is 'nonsense'; accepted: "),
     ],
 )

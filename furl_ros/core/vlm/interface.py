@@ -4,6 +4,9 @@
 from typing import Protocol
 
 import numpy as np
+import torch
+
+from furl_ros.core import reward
 
 
 class Vlm(Protocol):
@@ -36,6 +39,4 @@ def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     A vector of length 0 has no direction: its cosine is 0.
     """
-    dot = np.sum(a * b, axis=-1, dtype=np.float32)
-    lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    return np.divide(dot, lengths, out=np.zeros_like(dot), where=lengths > 0).astype(np.float32)
+    return reward.cosine(*(torch.from_numpy(np.array(v, np.float32)) for v in (a, b))).numpy()

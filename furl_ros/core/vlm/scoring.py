@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames to rewards: the frozen model, the prompt and the newest heads."""
+"""Frames to scores: the frozen model, the prompt, the scoring and the newest heads."""
 
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
+from furl_ros.core.config import PLAIN_COSINE, ScoringConfig
 from furl_ros.core.heads import RewardHeads
+from furl_ros.core.reward import frame_scores
+from furl_ros.core.scorings import GOAL_BASELINE, GOAL_IMAGE
 from furl_ros.core.vlm.interface import Vlm, cosine
 
 
@@ -19,7 +23,8 @@ class Scores(NamedTuple):
     cosines: np.ndarray
     """Cosine of image and prompt embedding (the plain CLIP or LIV reward), float32 [B]."""
     rewards: np.ndarray
-    """Cosine after the heads (the FuRL reward); the plain one without heads; float32 [B]."""
+    """What each frame is worth by itself, float32 [B]: the cosine after the heads (FuRL's reward);
+    without heads what the scoring says (for 'potential' Phi, the cosine)."""
     heads_version: int
 
 
@@ -36,11 +41,29 @@ class Scorer:
         prompt: the task in words.
         one_by_one: encode each frame alone, so that its embedding does not depend, in the last
             bits, on which frames it was encoded with.
+        scoring: how frames are scored as long as there are no heads.
+        baseline_prompt: the scene in words, for scoring 'goal_baseline'.
+
+    Attributes:
+        baseline: raw embedding of the baseline prompt, float32 [E]; None where it is not looked at.
+        goal: that of the goal image, once ``use_goal`` has told it.
     """
 
-    def __init__(self, vlm: Vlm, prompt: str, one_by_one: bool = False) -> None:
+    def __init__(
+        self,
+        vlm: Vlm,
+        prompt: str,
+        one_by_one: bool = False,
+        scoring: ScoringConfig = PLAIN_COSINE,
+        baseline_prompt: str = '',
+    ) -> None:
         self.vlm = vlm
         self.prompt = prompt
+        self.scoring = scoring
+        self.baseline: np.ndarray | None = None
+        if scoring.scoring == GOAL_BASELINE:
+            self.baseline = vlm.encode_text(baseline_prompt)
+        self.goal: np.ndarray | None = None
         self._one_by_one = one_by_one
         # Never changed, only replaced: who has read the reference has heads that fit together.
         self._heads: _Heads | None = None
@@ -50,6 +73,15 @@ class Scorer:
         """Version of the heads in use; 0 without heads."""
         heads = self._heads
         return heads.version if heads else 0
+
+    @property
+    def waits_for_goal(self) -> bool:
+        """Whether no frame can be scored before ``use_goal`` was called."""
+        return self.scoring.scoring == GOAL_IMAGE and self.goal is None
+
+    def use_goal(self, embedding: np.ndarray) -> None:
+        """Compare with this goal image (raw embedding, float32 [E]) from now on."""
+        self.goal = embedding
 
     def use_heads(
         self,
@@ -93,13 +125,16 @@ class Scorer:
             prompt: another prompt than the scorer's own; '' for its own.
 
         Raises:
-            ValueError: the model cannot take these frames.
+            ValueError: the model cannot take these frames, or a goal image is needed and was not
+                given.
         """
         heads = self._heads
         embeddings = self.encode(frames)
         text = self.vlm.encode_text(prompt or self.prompt)
         cosines = cosine(embeddings, text)
         if heads is None:
-            return Scores(embeddings, cosines, cosines, 0)
+            targets = (embeddings, text, self.goal, self.baseline)
+            tensors = (None if v is None else torch.from_numpy(np.array(v)) for v in targets)
+            return Scores(embeddings, cosines, frame_scores(self.scoring, *tensors).numpy(), 0)
         rewards = heads.heads.score(embeddings, text)
         return Scores(embeddings, cosines, rewards, heads.version)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ways to score frames, as data, and who takes which; the formulas are in ``reward.py``."""
+
+from furl_ros.core.methods import METHODS
+from furl_ros.core.settings import SettingError
+
+COSINE, GOAL_BASELINE, GOAL_IMAGE, POTENTIAL = 'cosine', 'goal_baseline', 'goal_image', 'potential'
+SCORINGS: dict[str, str] = {
+    COSINE: 'picture against prompt',
+    GOAL_BASELINE: 'the same, along the line from baseline_prompt to prompt (VLM-RM)',
+    GOAL_IMAGE: 'picture against goal image (LIV)',
+    POTENTIAL: 'gamma times the cosine of a frame, less that of the frame before',
+}
+
+
+def accepted_scorings(method: str) -> tuple[str, ...]:
+    """Which scorings a method takes.
+
+    A method whose VLM reward is the cosine through heads keeps that cosine; one without a VLM
+    scores nothing, so that only the default is no contradiction.
+    """
+    if not METHODS[method].vlm:
+        return (COSINE,)
+    return tuple(SCORINGS) if METHODS[method].heads == 'none' else (COSINE, POTENTIAL)
+
+
+def check_scoring(method: str, scoring: str) -> None:
+    """Check that a method takes a scoring.
+
+    Raises:
+        SettingError: it does not.
+    """
+    accepted = accepted_scorings(method)
+    if scoring not in accepted:
+        raise SettingError(
+            f'scoring is {scoring!r}; accepted with method {method}: {", ".join(accepted)}'
+        )
+
+
+def check_baseline(scoring: str, prompt: str, baseline_prompt: str) -> None:
+    """Check that there is a line from the baseline prompt to the prompt, where one is needed.
+
+    Raises:
+        SettingError: the baseline prompt is empty, or says what the prompt says.
+    """
+    same = baseline_prompt.lower().split() == prompt.lower().split()
+    if scoring == GOAL_BASELINE and (same or not baseline_prompt.strip()):
+        raise SettingError(
+            f'baseline_prompt is {baseline_prompt!r}; accepted with scoring {GOAL_BASELINE}: the'
+            f' scene in words, and not what the prompt says ({prompt!r})'
+        )

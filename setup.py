@@ -35,7 +35,7 @@ setup(
     name=PACKAGE,
     version='0.1.0',
     packages=find_packages(include=['furl_ros', 'furl_ros.*', 'sim', 'sim.*']),
-    package_data={'furl_ros.core': ['model_configs/*.json']},
+    package_data={'furl_ros.core': ['model_configs/*.json', 'weights/*.safetensors']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (f'share/{PACKAGE}', ['package.xml']),

@@ -38,7 +38,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from furl_ros.core.settings import add_arguments, from_arguments, setting
-from furl_ros.core.vlm.open_clip_model import open_clip
+from furl_ros.core.vlm.open_clip_library import open_clip
 from furl_ros.core.vlm.preprocess import Preprocess
 from sim import captions, dataset
 

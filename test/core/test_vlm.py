@@ -2,9 +2,6 @@
 """The models: what they give and accept, and that they prepare pictures as open_clip does."""
 
 import itertools
-import os
-import pickle
-import urllib.error
 
 import numpy as np
 import pytest
@@ -151,76 +148,6 @@ def test_frames_of_the_models_own_size_keep_their_pixels():
     torch.testing.assert_close(ours, expected.contiguous(), atol=2e-6, rtol=0, check_stride=False)
 
 
-@pytest.mark.parametrize('suffix', ['safetensors', 'pt'])
-def test_local_weights_give_open_clips_embeddings(tmp_path, suffix):
-    torch.manual_seed(1)
-    model = open_clip.create_model('tiny-random').eval()
-    path = tmp_path / f'weights.{suffix}'
-    if suffix == 'pt':
-        torch.save({'state_dict': model.state_dict()}, path)
-    else:
-        from safetensors.torch import save_file
-
-        save_file(model.state_dict(), path)
-    loaded = load_vlm(VlmConfig(vlm=f'open_clip:tiny-random/{path}', device='cpu'))
-    frames = pictures(3, 240, 320)
-    transform = image_transform_v2(
-        PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)), is_train=False
-    )
-    with torch.inference_mode():
-        batch = torch.stack([transform(Image.fromarray(frame)) for frame in frames])
-        images = model.encode_image(batch).numpy()
-        text = model.encode_text(open_clip.get_tokenizer('tiny-random')(['open a drawer']))[0]
-    assert np.min(cosine(loaded.encode_images(frames), images)) > 0.9999
-    np.testing.assert_allclose(loaded.encode_text('open a drawer'), text.numpy(), atol=1e-5)
-
-
-class Trap:
-    """Unpickling it makes a folder."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
-
-
-def test_weights_are_never_executed(tmp_path):
-    file = tmp_path / 'trap.pt'
-    file.write_bytes(pickle.dumps(Trap(tmp_path / 'sprung'), protocol=2))
-    with pytest.raises(SettingError, match='does not hold plain weights of tiny-random') as caught:
-        load_vlm(VlmConfig(vlm=f'open_clip:tiny-random/{file}', device='cpu'))
-    assert '\n' not in str(caught.value)
-    assert not (tmp_path / 'sprung').exists()
-
-
-@pytest.mark.parametrize(
-    ('name', 'text'),
-    [
-        ('clip', "accepted: 'tiny-random' or 'open_clip:<model>/<pretrained tag, file or random>'"),
-        ('open_clip:ViT-B-32', 'accepted:'),
-        ('open_clip:vit-b32/openai', "no model 'vit-b32'; accepted: .*such as ViT-B-32,"),
-        ('open_clip:qqqq/openai', r'no model .* open_clip.list_models\(\)'),
-        ('open_clip:ViT-B-32/openay', "no weights 'openay'; accepted: openai, .*, random, or a"),
-        ('open_clip:tiny-random/x.pt', "there is no file 'x.pt'"),
-        ('open_clip:tiny-random//no/such.safetensors', "there is no file '/no/such.safetensors'"),
-    ],
-)
-def test_wrong_names_say_what_is_accepted(name, text):
-    with pytest.raises(SettingError, match=text) as caught:
-        load_vlm(VlmConfig(vlm=name, device='cpu'))
-    assert name in str(caught.value)
-    assert '\n' not in str(caught.value)
-
-
-def test_file_of_another_model_is_refused(tmp_path):
-    path = tmp_path / 'other.pt'
-    torch.save({'some.weight': torch.zeros(3)}, path)
-    with pytest.raises(SettingError, match='does not hold plain weights of tiny-random') as caught:
-        load_vlm(VlmConfig(vlm=f'open_clip:tiny-random/{path}', device='cpu'))
-    assert '\n' not in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ('field', 'value'), [('device', 'tpu'), ('micro_batch', 0), ('micro_batch', 'many')]
 )
@@ -239,42 +166,6 @@ def test_missing_device_is_said():
 def test_strips_of_pixels_are_refused(vlm, shape):
     with pytest.raises(ValueError, match=f'frames are {shape[2]}x{shape[1]}; accepted: '):
         vlm.encode_images(np.zeros(shape, np.uint8))
-
-
-def no_network(*args, **kwargs):
-    raise urllib.error.URLError('no network')
-
-
-def test_weights_that_cannot_be_downloaded_are_one_line(monkeypatch):
-    monkeypatch.setattr(open_clip_model.huggingface_hub, 'try_to_load_from_cache', lambda *_: None)
-    monkeypatch.setattr(open_clip_model.urllib.request, 'urlopen', no_network)
-    with pytest.raises(SettingError) as caught:
-        load_vlm(VlmConfig(vlm='open_clip:RN50/openai', device='cpu'))
-    text = str(caught.value)
-    assert 'timm/resnet50_clip.openai' in text, 'what was asked for'
-    assert 'looked in: ' in text
-    assert 'open_clip:RN50/<path of the file>' in text, 'how to provide it'
-    assert '\n' not in text
-
-
-def test_downloaded_weights_need_no_network(monkeypatch, tmp_path):
-    model = open_clip.create_model('tiny-random')
-    torch.save(model.state_dict(), tmp_path / 'kept.bin')
-    tags = {'tag': {'hf_hub': 'someone/something/', 'mean': (0.5, 0.5, 0.5)}}
-    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, 'tiny-random', tags)
-    monkeypatch.setattr(open_clip_model.urllib.request, 'urlopen', no_network)
-
-    def cached(repository, file):
-        assert repository == 'someone/something'
-        return str(tmp_path / 'kept.bin') if file.endswith('.bin') else None
-
-    monkeypatch.setattr(open_clip_model.huggingface_hub, 'try_to_load_from_cache', cached)
-    loaded = load_vlm(VlmConfig(vlm='open_clip:tiny-random/tag', device='cpu'))
-    prompt = model.eval().encode_text(open_clip.get_tokenizer('tiny-random')(['reach']))[0]
-    np.testing.assert_allclose(loaded.encode_text('reach'), prompt.detach().numpy(), atol=1e-5)
-    assert loaded._preprocess._shift.flatten()[0] == pytest.approx(
-        -0.5 / open_clip.OPENAI_DATASET_STD[0]
-    ), "the tag's own mean"
 
 
 def test_cosine():

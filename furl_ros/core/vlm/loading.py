@@ -1,15 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the name of a model to the model."""
 
+import re
+from pathlib import Path
+
 import torch
 
 from furl_ros.core.config import VlmConfig
 from furl_ros.core.settings import SettingError, check
 from furl_ros.core.vlm.interface import Vlm
 
+FURL_TINY = 'furl-tiny'
+FURL_TINY_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'furl-tiny.safetensors'
+# Checksum of that file: no other weights go by this name.
+FURL_TINY_SHA256 = ''
 TINY_RANDOM = 'tiny-random'
-OPEN_CLIP = 'open_clip:'
-ACCEPTED = f"'{TINY_RANDOM}' or '{OPEN_CLIP}<model>/<pretrained tag, file or random>'"
+OPEN_CLIP = 'open_clip'
+LIV = 'liv'
+HUB = 'hf-hub'
+NAMES = re.compile(
+    rf'{FURL_TINY}|{TINY_RANDOM}|{OPEN_CLIP}:[^/]+/.+|{LIV}:.+|{HUB}:[\w.-]+/[\w.-]+'
+)
+ACCEPTED = (
+    f"'{FURL_TINY}', '{TINY_RANDOM}', '{OPEN_CLIP}:<model>/<pretrained tag, file or random>', "
+    f"'{LIV}:<file>' or '{HUB}:<organisation>/<repository>'"
+)
 
 
 def load_vlm(config: VlmConfig) -> Vlm:
@@ -20,20 +35,29 @@ def load_vlm(config: VlmConfig) -> Vlm:
             device that this machine lacks.
     """
     check(config)
-    device = _device(config.device)
-    # Checked before the import: open_clip takes seconds.
-    if config.vlm == TINY_RANDOM:
-        model, weights = TINY_RANDOM, 'random'
-    elif config.vlm.startswith(OPEN_CLIP):
-        model, _, weights = config.vlm.removeprefix(OPEN_CLIP).partition('/')
-        if not model or not weights:
-            raise SettingError(f'vlm is {config.vlm!r}; accepted: {ACCEPTED}')
+    device, name, micro_batch = _device(config.device), config.vlm, config.micro_batch
+    # Checked before the imports: open_clip takes seconds.
+    if not NAMES.fullmatch(name):
+        raise SettingError(f'vlm is {name!r}; accepted: {ACCEPTED}')
+
+    from furl_ros.core.vlm.liv import load_liv
+    from furl_ros.core.vlm.open_clip_model import RANDOM, load_hub, load_open_clip
+    from furl_ros.core.vlm.weights import check_sha256, local_file
+
+    kind, _, rest = name.partition(':')
+    if kind == LIV:
+        return load_liv(name, rest, device, micro_batch)
+    if kind == HUB:
+        return load_hub(name, rest, device, micro_batch)
+    if kind == OPEN_CLIP:
+        model, _, weights = rest.partition('/')
+    elif name == FURL_TINY:
+        path = local_file(name, str(FURL_TINY_WEIGHTS))
+        check_sha256(name, path, FURL_TINY_SHA256)
+        model, weights = FURL_TINY, str(path)
     else:
-        raise SettingError(f'vlm is {config.vlm!r}; accepted: {ACCEPTED}')
-
-    from furl_ros.core.vlm.open_clip_model import load_open_clip
-
-    return load_open_clip(config.vlm, model, weights, device, config.micro_batch)
+        model, weights = TINY_RANDOM, RANDOM
+    return load_open_clip(name, model, weights, device, micro_batch)
 
 
 def _device(name: str) -> torch.device:

@@ -4,28 +4,19 @@
 import contextlib
 import difflib
 import logging
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import numpy as np
 import torch
-from huggingface_hub import constants as hub_constants
 
 from furl_ros.core.settings import SettingError
-from furl_ros.core.vlm import torchvision_operators
+from furl_ros.core.vlm import weights as weight_files
+from furl_ros.core.vlm.frozen import freeze
+from furl_ros.core.vlm.open_clip_library import open_clip, pretrained
 from furl_ros.core.vlm.preprocess import Preprocess
-
-torchvision_operators.declare_if_missing()
-import open_clip  # noqa: E402 (imports torchvision)
-from open_clip.pretrained import (  # noqa: E402
-    download_pretrained,
-    get_pretrained_cfg,
-    list_pretrained_tags_by_model,
-)
 
 RANDOM = 'random'
 # Random weights are the same in every process and on every machine with the same torch.
@@ -34,12 +25,8 @@ RANDOM_SEED = 0
 KEPT_PROMPTS = 64
 # A strip of pixels would become huge when its short side is resized to that of the model.
 LONGEST_SIDE = 100
-# What open_clip looks for in a repository of the hub, best first.
-HUB_FILES = ('open_clip_model.safetensors', 'open_clip_pytorch_model.bin')
-# Seconds to wait for a first answer of the hub.
-CONNECT_TIMEOUT = 10
-
-open_clip.add_model_config(Path(__file__).parents[1] / 'model_configs')
+# Numbers that OpenAI's state dicts carry beside the weights; they follow from the weights' shapes.
+OPENAI_NUMBERS = ('input_resolution', 'context_length', 'vocab_size')
 
 
 class OpenClipVlm:
@@ -58,7 +45,8 @@ class OpenClipVlm:
         """
         Args:
             name: how users call the model.
-            model: with ``encode_image`` and ``encode_text``, as open_clip makes them.
+            model: with ``encode_image`` and ``encode_text``, as open_clip makes them; it is
+                rewritten for inference (see ``freeze``).
             tokenizer: list of texts to token ids [B, context].
             preprocess_config: see ``Preprocess``.
             embedding_dim: E.
@@ -72,7 +60,7 @@ class OpenClipVlm:
         self._tokenizer = tokenizer
         self._preprocess = Preprocess(preprocess_config, device)
         self.image_size = self._preprocess.size[0]
-        model = model.eval().requires_grad_(False)
+        freeze(model)
         self._model = model.to(device, memory_format=torch.channels_last)
         self._texts: dict[str, np.ndarray] = {}
 
@@ -113,7 +101,7 @@ class OpenClipVlm:
 def load_open_clip(
     name: str, model: str, weights: str, device: torch.device, micro_batch: int
 ) -> OpenClipVlm:
-    """Build an open_clip model.
+    """Build a model that open_clip knows by name.
 
     Args:
         name: how users call the whole, for messages.
@@ -126,21 +114,86 @@ def load_open_clip(
         SettingError: unknown model or tag; a file that is missing, unreadable or of another model;
             weights or a tokenizer that are neither on this machine nor can be downloaded.
     """
-    config = open_clip.get_model_config(model) if model in open_clip.list_models() else None
-    if config is None:
+    if model not in open_clip.list_models():
         raise SettingError(f'vlm is {name!r}: open_clip has no model {model!r}; {_similar(model)}')
-    tag_config = get_pretrained_cfg(model, weights)
-    path = None if weights == RANDOM else _weights_path(name, model, weights, tag_config)
-    with _explained(name, model, path), _own_random_numbers(), _quiet():
-        built = open_clip.create_model(
-            model,
-            pretrained=path,
-            force_preprocess_cfg=tag_config or None,
-            # The tag knows which activation its weights were trained with.
-            force_quick_gelu=tag_config.get('quick_gelu', False),
-            pretrained_text=False,
-        )
-        tokenizer = open_clip.get_tokenizer(model)
+    if weights == RANDOM:
+        return build(name, model, lambda built: None, device, micro_batch, {})
+    tag = pretrained.get_pretrained_cfg(model, weights)
+    if tag:
+        path = weight_files.tag_file(name, _with_activation(model, tag), tag)
+    else:
+        _check_names_file(name, model, weights)
+        path = weight_files.local_file(name, weights)
+    if weight_files.is_torchscript(path):
+        # Whatever name the file came by, it is OpenAI's or it will be refused.
+        tag = pretrained.get_pretrained_cfg(model, 'openai')
+
+    def load(built: torch.nn.Module) -> None:
+        load_weights(name, model, built, path, tag)
+
+    return build(name, model, load, device, micro_batch, tag)
+
+
+def load_hub(name: str, repository: str, device: torch.device, micro_batch: int) -> OpenClipVlm:
+    """Build a model of the Hugging Face hub that was published for open_clip.
+
+    Args:
+        name: how users call it: 'hf-hub:' and the repository, which open_clip accepts too.
+        repository: '<organisation>/<repository>'.
+        device, micro_batch: see ``OpenClipVlm``.
+
+    Raises:
+        SettingError: it is neither on this machine nor can be downloaded, or cannot be built.
+    """
+    folder, path = weight_files.hub_files(name, repository)
+    # The same model by another name, by which open_clip need not ask the network again.
+    model = f'local-dir:{folder}'
+
+    def load(built: torch.nn.Module) -> None:
+        load_weights(name, name, built, path, {})
+
+    return build(name, model, load, device, micro_batch, {})
+
+
+def build(
+    name: str,
+    model: str,
+    load: Callable[[torch.nn.Module], None],
+    device: torch.device,
+    micro_batch: int,
+    tag: dict[str, Any],
+) -> OpenClipVlm:
+    """Build a model with random weights and load its own into it.
+
+    Args:
+        name: how users call the whole, for messages.
+        model: by which open_clip finds its configuration.
+        load: puts the weights into the model.
+        device, micro_batch: see ``OpenClipVlm``.
+        tag: open_clip's description of the weights, with the preprocessing and the activation that
+            they were trained with; empty where those are the model's own.
+
+    Raises:
+        SettingError: the model or its tokenizer cannot be built here, or what ``load`` raises.
+    """
+    with _own_random_numbers(), _quiet():
+        with weight_files.explained(f'vlm is {name!r}: it cannot be built here'):
+            config = open_clip.get_model_config(model)
+            built = open_clip.create_model(
+                model,
+                load_weights=False,
+                force_preprocess_cfg=tag or None,
+                force_quick_gelu=tag.get('quick_gelu', False),
+                pretrained_text=False,
+            )
+            # In a local folder open_clip looks for a tokenizer of the hub too; it lies elsewhere.
+            on_hub = name.startswith(open_clip.factory.HF_HUB_PREFIX)
+            elsewhere = on_hub and config['text_cfg'].get('hf_tokenizer_name')
+            tokenizer = open_clip.get_tokenizer(name if elsewhere else model)
+        quick_gelu = config.get('quick_gelu', False) or tag.get('quick_gelu', False)
+        hook = built.register_load_state_dict_pre_hook(_drop_openai_numbers(name, quick_gelu))
+        load(built)
+        hook.remove()
     return OpenClipVlm(
         name,
         built,
@@ -150,6 +203,50 @@ def load_open_clip(
         device,
         micro_batch,
     )
+
+
+def load_weights(
+    name: str, model: str, built: torch.nn.Module, path: Path, tag: dict[str, Any]
+) -> None:
+    """Load a file of weights into a model, strictly; float16 is widened.
+
+    Args:
+        name: how users call the whole, for messages.
+        model: what the weights should be of, for messages.
+        built: the model.
+        path: safetensors, or a torch file of plain tensors; OpenAI's own TorchScript archive.
+        tag: open_clip's description of the weights; it knows the checksum of that archive.
+
+    Raises:
+        SettingError: the file cannot be read without running code, or is of another model.
+    """
+    refused = f'vlm is {name!r}: {str(path)!r} does not hold plain weights of {model}'
+    with weight_files.explained(f'{refused}; accepted: its state dict, safetensors or torch.save'):
+        if weight_files.is_torchscript(path):
+            weight_files.check_torchscript(name, path, tag)
+            built.load_state_dict(torch.jit.load(path, map_location='cpu').state_dict())
+        else:
+            open_clip.load_checkpoint(built, str(path))
+
+
+def _drop_openai_numbers(name: str, quick_gelu: bool) -> Callable[..., None]:
+    """Make a hook that takes OPENAI_NUMBERS out of a state dict that is about to be loaded.
+
+    They show who made the weights: OpenAI trained with an activation of its own, which must be that
+    of the model, or the embeddings would be wrong without a word.
+    """
+
+    def hook(module: torch.nn.Module, state: dict[str, Any], *rest: object) -> None:
+        numbers = [key for key in OPENAI_NUMBERS if key in state]
+        if numbers and not quick_gelu:
+            raise SettingError(
+                f'vlm is {name!r}: these are weights of OpenAI, trained with QuickGELU, which this '
+                'model lacks; accepted: open_clip:<model>-quickgelu/<file>'
+            )
+        for key in numbers:
+            del state[key]
+
+    return hook
 
 
 def _similar(model: str) -> str:
@@ -162,70 +259,20 @@ def _similar(model: str) -> str:
     return f'accepted: the {len(names)} names of open_clip.list_models(), for example ViT-B-32'
 
 
-def _weights_path(name: str, model: str, weights: str, tag_config: dict[str, Any]) -> str:
-    """Find the file of the weights; a pretrained tag is downloaded once."""
-    if not tag_config:
-        path = Path(weights).expanduser()
-        if path.is_file():
-            return str(path)
-        if '/' in weights or path.suffix:
-            raise SettingError(f'vlm is {name!r}: there is no file {str(path)!r}')
-        tags = ', '.join([*list_pretrained_tags_by_model(model), RANDOM])
+def _with_activation(model: str, tag: dict[str, Any]) -> str:
+    """Name of the model to load a tag's file into: a file does not tell its activation."""
+    variant = f'{model}-quickgelu'
+    return variant if tag.get('quick_gelu') and variant in open_clip.list_models() else model
+
+
+def _check_names_file(name: str, model: str, weights: str) -> None:
+    """Refuse what looks like a mistyped tag rather than like a file."""
+    path = Path(weights).expanduser()
+    if '/' not in weights and not path.suffix and not path.is_file():
+        tags = ', '.join([*pretrained.list_pretrained_tags_by_model(model), RANDOM])
         raise SettingError(
             f'vlm is {name!r}: {model} has no weights {weights!r}; accepted: {tags}, or a file'
         )
-    try:
-        return _kept(tag_config) or _download(tag_config)
-    except Exception as error:  # what the hub raises differs between its versions
-        raise SettingError(
-            f'vlm is {name!r}: these weights are not on this machine and cannot be downloaded. '
-            f'Asked for: {_source(tag_config)}; looked in: {_cache(tag_config)}. '
-            f'To use a file that you have: open_clip:{model}/<path of the file> '
-            f'({_first_line(error)})'
-        ) from error
-
-
-def _kept(tag_config: dict[str, Any]) -> str | None:
-    """Find earlier downloaded weights without asking the network."""
-    repository, _, file = tag_config.get('hf_hub', '').rpartition('/')
-    for candidate in [file] if file else HUB_FILES:
-        path = huggingface_hub.try_to_load_from_cache(repository, candidate) if repository else None
-        if isinstance(path, str):
-            return path
-    return None
-
-
-def _download(tag_config: dict[str, Any]) -> str:
-    if tag_config.get('hf_hub'):
-        # The hub's own client tries for most of a minute before it says that there is no network.
-        with contextlib.suppress(urllib.error.HTTPError):  # an answer all the same
-            urllib.request.urlopen(hub_constants.ENDPOINT, timeout=CONNECT_TIMEOUT).close()
-    with _quiet():
-        return download_pretrained(tag_config)
-
-
-def _source(tag_config: dict[str, Any]) -> str:
-    hub = tag_config.get('hf_hub', '').strip('/')
-    return f'{hub_constants.ENDPOINT}/{hub}' if hub else tag_config.get('url', '')
-
-
-def _cache(tag_config: dict[str, Any]) -> str:
-    if tag_config.get('hf_hub'):
-        return hub_constants.HF_HUB_CACHE
-    return str(Path('~/.cache/clip').expanduser())
-
-
-@contextlib.contextmanager
-def _explained(name: str, model: str, path: str | None) -> Iterator[None]:
-    """Turn what open_clip raises while building a model into one line for people."""
-    try:
-        yield
-    except Exception as error:  # pickles, safetensors, hubs and torch all have their own
-        if path:
-            text = f'{path!r} does not hold plain weights of {model}'
-        else:
-            text = f'{model} cannot be built here'
-        raise SettingError(f'vlm is {name!r}: {text} ({_first_line(error)})') from error
 
 
 @contextlib.contextmanager
@@ -245,11 +292,8 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            yield
     finally:
         logging.disable(before)
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

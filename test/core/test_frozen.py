@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model that was rewritten for inference computes what it computed before."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from furl_ros.core.vlm.frozen import OneQueryPool, freeze
+from furl_ros.core.vlm.open_clip_library import open_clip
+
+
+def trained(name):
+    """A model whose batch norms and residual branches do something, as after training."""
+    torch.manual_seed(0)
+    model = open_clip.create_model(name).eval().requires_grad_(False)
+    for module in model.visual.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3)
+            module.running_var.uniform_(0.5, 2)
+            module.weight.uniform_(0.5, 1.5)
+            module.bias.normal_(0, 0.2)
+    return model
+
+
+@pytest.mark.parametrize('name', ['furl-tiny', 'tiny-random'])
+def test_embeddings_stay(name):
+    model = trained(name)
+    frozen = copy.deepcopy(model)
+    freeze(frozen)
+    images = torch.randn(3, 3, 112, 112)
+    with torch.inference_mode():
+        expected = model.encode_image(images)
+        torch.testing.assert_close(frozen.encode_image(images), expected, atol=1e-5, rtol=0)
+        tokens = open_clip.get_tokenizer(name)(['open a drawer'])
+        assert torch.equal(frozen.encode_text(tokens), model.encode_text(tokens))
+
+
+def test_a_residual_network_loses_its_batch_norms():
+    model = trained('furl-tiny')
+    freeze(model)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    assert isinstance(model.visual.attnpool, OneQueryPool)

@@ -37,7 +37,7 @@ ARGUMENTS = {
     'method': 'Method: ' + '; '.join(f'{n} ({m.doc})' for n, m in METHODS.items()) + '.',
     'total_steps': 'Environment steps of the run.',
     'warmup_steps': 'Uniformly random actions before learning starts.',
-    'vlm': "Vision-language model: 'tiny-random' or 'open_clip:<model>/<weights>'.",
+    'vlm': "Vision-language model: 'furl-tiny', 'open_clip:<model>/<weights>', 'liv:<file>', ...",
     'prompt': "The sentence that describes the task; empty: the task's own.",
     'scoring': 'VLM reward: ' + '; '.join(f'{n} ({doc})' for n, doc in SCORINGS.items()) + '.',
     'camera': 'Camera of the scene; auto: the usual one (Meta-World: corner2).',

@@ -121,7 +121,7 @@ class VlmConfig:
     """Which model, where it runs, how many frames it takes at once."""
 
     vlm: str = setting(
-        'tiny-random',
+        'furl-tiny',
         "Model: 'furl-tiny' (small, comes with the package), 'tiny-random' (small, untrained), "
         "'open_clip:<model>/<weights>', where weights are a pretrained tag of open_clip, a local "
         "file or 'random', 'liv:<file>' (a checkpoint of LIV) or "

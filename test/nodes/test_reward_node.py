@@ -196,7 +196,7 @@ def same(embedding, expected):
 def test_prompt_is_published_at_the_start(robot, vlm):
     robot.spin_until(lambda: robot.prompts)
     message = robot.prompts[-1]
-    assert (message.vlm, message.prompt) == ('tiny-random', PROMPT)
+    assert (message.vlm, message.prompt) == ('furl-tiny', PROMPT)
     assert same(message.text_embedding, vlm.encode_text(PROMPT))
     assert len(message.goal_embedding) == 0
     assert (message.scoring, message.baseline_prompt) == ('cosine', '')
@@ -252,7 +252,7 @@ def test_bad_frames_are_answered_and_counted(robot):
     assert math.isnan(scores[0].reward)
     assert math.isnan(scores[0].cosine)
     robot.spin_until(lambda: int(robot.diagnostics.get('bad frames', 0)) >= 4)
-    assert robot.diagnostics['model'] == 'tiny-random'
+    assert robot.diagnostics['model'] == 'furl-tiny'
     assert float(robot.diagnostics['latency_p50_ms']) > 0
 
 

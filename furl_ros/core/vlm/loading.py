@@ -13,7 +13,7 @@ from furl_ros.core.vlm.interface import Vlm
 FURL_TINY = 'furl-tiny'
 FURL_TINY_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'furl-tiny.safetensors'
 # Checksum of that file: no other weights go by this name.
-FURL_TINY_SHA256 = ''
+FURL_TINY_SHA256 = '52b38db9f6433f1d83dc436252336dd0337eb1fcd706c85bb520356d9511e2c1'
 TINY_RANDOM = 'tiny-random'
 OPEN_CLIP = 'open_clip'
 LIV = 'liv'

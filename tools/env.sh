@@ -23,6 +23,9 @@ if [ -e "$_furl_root/.venv/furl-ros" ] && [ -e "$_furl_root/install/local_setup.
   # Frames are rendered without a display, and the graph stays on this machine, unless the shell says otherwise.
   export MUJOCO_GL="${MUJOCO_GL:-egl}"
   export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
+  # Pictures of a camera pass through shared memory. Fast DDS 2 (Jazzy) reads the first, Fast DDS 3 the second.
+  export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$_furl_root/config/fastdds.xml}"
+  export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$FASTRTPS_DEFAULT_PROFILES_FILE}"
 
   case $_furl_options in *e*) set -e ;; esac
   case $_furl_options in *u*) set -u ;; esac

@@ -78,7 +78,7 @@ def test_value_order_correlation():
 
 
 def linear_world(count=400):
-    """Features of very different scales, one of them constant, and targets linear in them."""
+    """Features of very different scales (one constant), targets linear in them, a generator."""
     generator = np.random.default_rng(1)
     features = generator.standard_normal((count, 5)) * [1e-3, 1, 50, 1, 1] + [0, 3, 0, 0, 0]
     features[:, 3] = 0.1

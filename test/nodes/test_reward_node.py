@@ -29,7 +29,7 @@ from furl_interfaces.msg import FrameScore, PromptEmbedding, RewardHeads
 from furl_interfaces.srv import ScoreFrames
 from furl_ros.bridge import convert
 from furl_ros.bridge.config import RewardNodeConfig
-from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP
+from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP, SENSOR
 from furl_ros.core import heads as core_heads
 from furl_ros.core.config import VlmConfig
 from furl_ros.core.reward import goal_baseline
@@ -354,6 +354,21 @@ def test_a_waiting_service_call_does_not_hold_up_the_camera(robot):
     robot.spin_until(lambda: all(call.done() for call in calls))
     assert all(len(call.result().scores) == 20 for call in calls)
     assert all(score.status == FrameScore.OK for score in scores)
+
+
+def test_a_cameras_pictures_come_through():
+    """Best effort, each larger than the shared memory that Fast DDS takes by default."""
+    count = 40
+    with reward_node('/vga', image_qos='sensor'), client('/vga') as robot:
+        camera = robot.create_publisher(Image, 'camera/image_raw', SENSOR)
+        robot.spin_until(lambda: robot.prompts and robot.count_subscribers('/vga/frame_score'))
+        robot.spin_until(camera.get_subscription_count)
+        frame = np.zeros((480, 640, 3), np.uint8)
+        for number in range(count):
+            camera.publish(convert.to_image_msg(frame, (number + 1) * 10**9, 'camera'))
+            # No faster than they are scored: what is tested is the way there.
+            robot.spin_until(lambda number=number: len(robot.scores) > number)
+        assert len(robot.scores) == count
 
 
 @pytest.mark.parametrize(('image_qos', 'kept'), [('lockstep', [0, 1, 2]), ('sensor', [4, 5, 6])])

@@ -38,10 +38,10 @@ def pictures(count, height=112, width=112, seed=0):
     return np.stack([np.asarray(Image.fromarray(c).resize((width, height))) for c in coarse])
 
 
-def test_tiny_model(vlm):
+def test_the_default_model(vlm):
     frames = pictures(5)
     embeddings = vlm.encode_images(frames)
-    assert (vlm.name, vlm.embedding_dim, vlm.image_size) == ('tiny-random', 256, 112)
+    assert (vlm.name, vlm.embedding_dim, vlm.image_size) == ('furl-tiny', 256, 112)
     assert embeddings.shape == (5, 256)
     assert embeddings.dtype == np.float32
     assert np.all(np.linalg.norm(embeddings, axis=1) > 2), 'raw, not normalised'

@@ -323,7 +323,7 @@ def test_a_prompt_without_the_goal_image_that_is_needed_is_waited_over(tmp_path)
     with learner(tmp_path, **settings) as (probe, robot, command):
         scored = Scored(probe, robot, scoring='goal_image')
         probe.wait_for_count('learner_node', 'bad prompt embeddings', 1)
-        assert 'scoring goal_image needs the embedding of a goal image' in command.output
+        command.wait_for('scoring goal_image needs the embedding of a goal image')
         scored.prompts.publish(
             PromptEmbedding(
                 text_embedding=scored.embedding(0).tolist(),

@@ -52,7 +52,7 @@ class PretrainConfig:
     """Settings of the training."""
 
     model: str = setting('furl-tiny', 'Model configuration.')
-    steps: int = setting(4_000, 'Optimizer steps.', low=1, high=10**7)
+    steps: int = setting(3_000, 'Optimizer steps.', low=1, high=10**7)
     pairs: int = setting(128, 'Pairs of frames (of one episode and camera) per batch.', low=2)
     learning_rate: float = setting(1e-3, 'Highest AdamW step size (cosine schedule).', low=1e-8)
     weight_decay: float = setting(0.05, 'Of AdamW, on matrices.', low=0)

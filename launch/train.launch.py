@@ -24,6 +24,7 @@ from launch_ros.substitutions import FindPackageShare
 from furl_ros.bridge import config, graph
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
+from furl_ros.core.run import UNSTORED
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import from_mapping
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -49,8 +50,6 @@ ARGUMENTS = {
     'run_folder': 'Folder of the run; default: runs/<task>-<method>-s<seed>-<time>.',
     'resume': 'Run folder or checkpoint to go on from.',
 }
-# Settings of one launch, not of the run.
-UNSTORED = ('run_folder', 'run_config', 'resume')
 # Long enough for a learner to write its last checkpoint.
 FAREWELL = {'sigterm_timeout': '60', 'sigkill_timeout': '30'}
 

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import matplotlib as mpl
 import mujoco
 import numpy as np
 from tqdm import tqdm
@@ -32,9 +31,6 @@ from sim.envs import SimEnv, Step, make
 from sim.oracle import Policy, oracle
 from sim.renderer import Renderer
 from sim.tasks import MT10, TASKS
-
-mpl.use('Agg')
-import matplotlib.pyplot as plt
 
 TRAINING_TASKS: tuple[str, ...] = tuple(name for name in TASKS if name not in MT10)
 # The first one is seen at every kept step, one of the others at every second.
@@ -267,6 +263,12 @@ def load(folder: Path) -> list[TaskData]:
 
 def sheet(tasks: list[TaskData], path: Path, seed: int, rows: int = 6, columns: int = 5) -> None:
     """Draw some frames with a caption each (PNG)."""
+    # Imported here: neither the workers nor the training draw.
+    import matplotlib as mpl
+
+    mpl.use('Agg')
+    import matplotlib.pyplot as plt
+
     generator = np.random.default_rng(seed)
     figure, axes = plt.subplots(rows, columns, figsize=(2.2 * columns, 2.5 * rows))
     for axis in axes.flat:

@@ -14,6 +14,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from core_support import assert_same, tensors
 from stable_baselines3 import SAC
 
 from furl_ros.core.agents import Agent
@@ -67,26 +68,6 @@ def updated(agent, count=3):
     return agent
 
 
-def tensors(sac):
-    """Everything that learning changes: parameters and optimizer states, by name."""
-    found = dict(sac.policy.state_dict()) | {'log_ent_coef': sac.log_ent_coef}
-    for name, optimizer in (
-        ('actor', sac.actor.optimizer),
-        ('critic', sac.critic.optimizer),
-        ('entropy', sac.ent_coef_optimizer),
-    ):
-        for index, state in optimizer.state_dict()['state'].items():
-            found |= {f'{name}/{index}/{key}': value for key, value in state.items()}
-    return found
-
-
-def assert_same(one, other, **tolerance):
-    one, other = tensors(one), tensors(other)
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(value, other[name], **tolerance, msg=name)
-
-
 def test_hyper_parameters_of_the_paper():
     sac = agent(TrainConfig()).sac
     assert (sac.gamma, sac.tau, sac.batch_size) == (0.99, 0.01, 256)
@@ -135,7 +116,7 @@ def test_save_and_load_restore_every_tensor(tmp_path):
     for each in (one, other):
         torch.manual_seed(0)
         updated(each)
-    assert_same(one.sac, other.sac, rtol=0, atol=0)
+    assert_same(tensors(one.sac), tensors(other.sac), rtol=0, atol=0)
 
 
 def test_a_zip_holds_no_more_than_its_agent(tmp_path):
@@ -246,7 +227,7 @@ def test_no_code_of_a_zip_is_executed(tmp_path):
     )
     other = agent(seed=5)
     other.load(tmp_path / 'data.zip')
-    assert_same(one.sac, other.sac, rtol=0, atol=0)
+    assert_same(tensors(one.sac), tensors(other.sac), rtol=0, atol=0)
     with pytest.raises(SettingError, match=r'tensors\.zip does not fit'):
         other.load(tmp_path / 'tensors.zip')
     assert not mark.exists()

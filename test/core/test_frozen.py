@@ -5,6 +5,7 @@ import copy
 
 import pytest
 import torch
+from core_support import stir_batch_norms
 from torch import nn
 
 from furl_ros.core.vlm.frozen import OneQueryPool, freeze
@@ -15,12 +16,7 @@ def trained(name):
     """A model whose batch norms and residual branches do something, as after training."""
     torch.manual_seed(0)
     model = open_clip.create_model(name).eval().requires_grad_(False)
-    for module in model.visual.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
-            module.weight.uniform_(0.5, 1.5)
-            module.bias.normal_(0, 0.2)
+    stir_batch_norms(model.visual, 0.5, 1.5)
     return model
 
 

@@ -6,8 +6,8 @@ import logging
 import numpy as np
 import pytest
 import torch
+from core_support import stir_batch_norms
 from PIL import Image
-from torch import nn
 
 from furl_ros.core.config import VlmConfig
 from furl_ros.core.settings import SettingError
@@ -23,12 +23,7 @@ def state():
     """CLIP RN50's weights by CLIP's names, random, in float16 as they are published."""
     torch.manual_seed(0)
     model = open_clip.create_model('RN50-quickgelu').requires_grad_(False)
-    for module in model.visual.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3)
-            module.running_var.uniform_(0.5, 2)
-            module.weight.uniform_(0.2, 0.5)
-            module.bias.normal_(0, 0.2)
+    stir_batch_norms(model.visual, 0.2, 0.5)
     return {
         key: value.half() if value.is_floating_point() else value
         for key, value in model.state_dict().items()

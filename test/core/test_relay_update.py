@@ -7,6 +7,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from core_support import assert_same, tensors
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
@@ -78,25 +79,6 @@ def batches(count, size=32, seed=0):
         )
         yield batch, {'vlm': batch.task_rewards + torch.rand(size, 1, generator=draw) / 20,
                       'sac': batch.task_rewards}  # fmt: skip
-
-
-def tensors(sac):
-    """Everything that learning changes: parameters and optimizer states, by name."""
-    found = dict(sac.policy.state_dict()) | {'log_ent_coef': sac.log_ent_coef.detach()}
-    for name, optimizer in (
-        ('actor', sac.actor.optimizer),
-        ('critic', sac.critic.optimizer),
-        ('entropy', sac.ent_coef_optimizer),
-    ):
-        for index, state in optimizer.state_dict()['state'].items():
-            found |= {f'{name}/{index}/{key}': value for key, value in state.items()}
-    return {name: value.clone() for name, value in found.items()}
-
-
-def assert_same(one, other, **tolerance):
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        torch.testing.assert_close(value, other[name], **tolerance, msg=name)
 
 
 @pytest.mark.parametrize('names', [NAMES, ('vlm',)])

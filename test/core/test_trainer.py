@@ -8,6 +8,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from core_support import tensors
 
 from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
 from furl_ros.core.heads import RewardHeads
@@ -518,21 +519,8 @@ def everything(one, folder):
     found = {f'replay/{name}': value for name, value in arrays['replay'].items()}
     found |= {'torch_rng': arrays['torch_rng'], 'meta': meta}
     for name, agent in one.agents.items():
-        sac = agent.sac
-        found |= {f'{name}/{k}': v.numpy().copy() for k, v in sac.policy.state_dict().items()}
-        found[f'{name}/log_ent_coef'] = sac.log_ent_coef.detach().numpy().copy()
-        for optimizer in (sac.actor.optimizer, sac.critic.optimizer, sac.ent_coef_optimizer):
-            for index, state in optimizer.state_dict()['state'].items():
-                for key, value in state.items():
-                    where = f'{name}/{id_of(sac, optimizer)}/{index}/{key}'
-                    found[where] = value.numpy().copy()
+        found |= {f'{name}/{key}': value.numpy() for key, value in tensors(agent.sac).items()}
     return found
-
-
-def id_of(sac, optimizer):
-    if optimizer is sac.actor.optimizer:
-        return 'actor'
-    return 'critic' if optimizer is sac.critic.optimizer else 'entropy'
 
 
 def assert_same(one, other):

@@ -45,6 +45,8 @@ ARGUMENTS = {
     'image_size': 'Width and height of the frames in pixels.',
     'quality': "Rendering: fast (no shadows or reflections) or full (MuJoCo's defaults).",
     'num_sims': 'Simulators that feed the learner.',
+    'pin_learner': 'true: the learner keeps to the last processor cores, as many as it has threads;'
+    ' false where several runs share a machine.',
     'real_time': 'true: a fixed control rate instead of lock-step.',
     'deterministic': 'true: repeat bit for bit from a seed.',
     'run_folder': 'Folder of the run; default: runs/<task>-<method>-s<seed>-<time>.',

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from furl_ros.bridge import graph
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
+from furl_ros.core.memory import keep_freed_memory
 from furl_ros.core.replay import NO_EMBEDDING, Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import ALIGNMENT_FILE, UNSTORED, RunFolder
@@ -222,6 +223,7 @@ def train(values: dict[str, Any], log_every: int = 1_000) -> Path:
         values: settings of the whole graph, from ``graph.settings_of_run``.
         log_every: environment steps between rows of the curves.
     """
+    keep_freed_memory()
     run = LocalRun(values)
     started = time.perf_counter()
     try:

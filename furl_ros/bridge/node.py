@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from furl_ros.bridge.qos import EVENTS
+from furl_ros.core.memory import keep_freed_memory
 from furl_ros.core.settings import SettingError
 from furl_ros.core.timing import Stages
 
@@ -118,6 +119,7 @@ def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
     0 after finished work, SIGINT or SIGTERM; 2 when a setting is not accepted (one line says
     which); 1 after an unexpected error (with its traceback).
     """
+    keep_freed_memory()
     stop = threading.Event()
     # rclpy's own handlers would end the context at once; saving and a clean farewell need it.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)

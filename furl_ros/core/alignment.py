@@ -20,6 +20,10 @@ from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import generator_from_json, generator_to_json, load_tree, save_tree
 
 
+def _tensor(embeddings: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(embeddings).float()
+
+
 def count_positives(success: Sequence[bool]) -> int:
     """Number of leading frames of an episode that are positive (FuRL's rule).
 
@@ -199,30 +203,10 @@ class Aligner:
             The losses by name; empty when nothing was updated (heads that are not trained,
             warm-up, stage 1 without a goal image, no frames yet).
         """
-        config = self.config
         if self.method.heads != 'trained' or self.transitions <= self.warmup_steps:
             return {}
-        losses: dict[str, torch.Tensor] = {}
         stage = 2 if len(self.positives) else 1
-        if stage == 2:
-            if len(self.negatives):
-                positive = self._score(self.positives.draw(self.generator, config.head_batch_size))
-                negative = self._score(self.negatives.draw(self.generator, config.head_batch_size))
-                losses['pos_neg'] = positive_negative_loss(positive, negative, config.margin)
-            lagged = self.positives.draw_lagged(self.generator, config.head_batch_size, config.lag)
-            if lagged:
-                later, earlier = map(self._score, lagged)
-                losses['pos_pos'] = positive_positive_loss(later, earlier, config.margin)
-        elif self.goal is not None and len(self.negatives):
-            frames = self._tensor(self.negatives.draw(self.generator, config.head_batch_size))
-            loss = negative_negative_loss(
-                self.heads(frames, self.text),
-                torch.linalg.vector_norm(frames - self.goal, dim=-1),
-                config.goal_gap,
-                config.margin,
-            )
-            if loss is not None:
-                losses['neg_neg'] = loss
+        losses = self._order_by_success() if stage == 2 else self._order_by_goal()
         if not losses:
             return {}
         self.optimizer.zero_grad()
@@ -231,6 +215,39 @@ class Aligner:
         self.version += 1
         self.stage = stage
         return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _order_by_success(self) -> dict[str, torch.Tensor]:
+        """Losses of stage 2."""
+        config = self.config
+        pairs = {}
+        if len(self.negatives):
+            pairs['pos_neg'] = (
+                self.positives.draw(self.generator, config.head_batch_size),
+                self.negatives.draw(self.generator, config.head_batch_size),
+            )
+        lagged = self.positives.draw_lagged(self.generator, config.head_batch_size, config.lag)
+        if lagged:
+            pairs['pos_pos'] = lagged
+        if not pairs:
+            return {}
+        frames = np.concatenate([frames for pair in pairs.values() for frames in pair])
+        rewards = iter(self.heads(_tensor(frames), self.text).split(config.head_batch_size))
+        losses = {'pos_neg': positive_negative_loss, 'pos_pos': positive_positive_loss}
+        return {name: losses[name](next(rewards), next(rewards), config.margin) for name in pairs}
+
+    def _order_by_goal(self) -> dict[str, torch.Tensor]:
+        """Losses of stage 1."""
+        config = self.config
+        if self.goal is None or not len(self.negatives):
+            return {}
+        frames = _tensor(self.negatives.draw(self.generator, config.head_batch_size))
+        loss = negative_negative_loss(
+            self.heads(frames, self.text),
+            torch.linalg.vector_norm(frames - self.goal, dim=-1),
+            config.goal_gap,
+            config.margin,
+        )
+        return {} if loss is None else {'neg_neg': loss}
 
     def snapshot(self) -> Alignment:
         """The heads as they are now, safe from later updates."""
@@ -297,9 +314,3 @@ class Aligner:
         self.stage = meta['stage']
         self.generator = generator_from_json(meta['generator'])
         self.episodes.clear()
-
-    def _tensor(self, embeddings: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(embeddings).float()
-
-    def _score(self, embeddings: np.ndarray) -> torch.Tensor:
-        return self.heads(self._tensor(embeddings), self.text)

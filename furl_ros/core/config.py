@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 from furl_ros.core.methods import METHODS
+from furl_ros.core.precision import PRECISIONS
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import setting
 
@@ -55,9 +56,10 @@ class TrainConfig:
     )
     keep_checkpoints: int = setting(2, 'Checkpoints that are kept.', low=1, high=10**6)
     matmul_precision: str = setting(
-        'highest',
-        "torch.set_float32_matmul_precision: 'medium' lets CPUs and GPUs with bf16 units use them.",
-        choices=('highest', 'high', 'medium'),
+        'auto',
+        "Matrix products inside the agents' nets: float32; bfloat16 operands with float32 sums;"
+        ' auto takes bfloat16 where the processor has units for it.',
+        choices=PRECISIONS,
     )
 
 

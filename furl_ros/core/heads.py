@@ -10,12 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from furl_ros.core.precision import FLOAT32
+from furl_ros.core.products import mlp, products
+
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for wide, narrow in itertools.pairwise(sizes):
         layers += [nn.Linear(wide, narrow), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def _project(head: nn.Sequential, embeddings: Tensor) -> Tensor:
+    """The head's outputs, by the fastest products there are."""
+    linears = [module for module in head if isinstance(module, nn.Linear)]
+    kernels = [products(FLOAT32, one.in_features, one.out_features) for one in linears]
+    tensors = [t for one in linears for t in (one.weight[None], one.bias[None, None])]
+    outputs = mlp(kernels, embeddings.reshape(1, -1, embeddings.shape[-1]), tensors)
+    return outputs.reshape(*embeddings.shape[:-1], -1)
 
 
 def _flat(module: nn.Module) -> np.ndarray:
@@ -48,7 +60,7 @@ class RewardHeads(nn.Module):
         Returns:
             Rewards in [-1, 1], float32 [...].
         """
-        return F.cosine_similarity(self.image(embeddings), self.text(text), dim=-1)
+        return F.cosine_similarity(_project(self.image, embeddings), self.text(text), dim=-1)
 
     def score(self, embeddings: np.ndarray, text: np.ndarray) -> np.ndarray:
         """Rewards of image embeddings [B, E] against a text embedding [E], as float32 [B]."""

@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from stable_baselines3 import SAC
 from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN
 from torch import Tensor, nn
 
+from furl_ros.core.precision import FLOAT32
+from furl_ros.core.products import mlp, products
 from furl_ros.core.replay import Batch
 
 _TANH_EPSILON = 1e-6  # SB3's SquashedDiagGaussianDistribution
@@ -68,9 +69,10 @@ class _Nets(_Stack):
     Args:
         nets: for each net its layers; a layer is one or more Linear modules with the same input,
             whose outputs are put side by side.
+        precision: of the matrix products, see ``products``.
     """
 
-    def __init__(self, nets: Sequence[Sequence[Sequence[nn.Linear]]]) -> None:
+    def __init__(self, nets: Sequence[Sequence[Sequence[nn.Linear]]], precision: str) -> None:
         tensors, parts = [], []
         for layer in range(len(nets[0])):
             weights = torch.stack([torch.cat([m.weight.data for m in net[layer]]) for net in nets])
@@ -84,15 +86,14 @@ class _Nets(_Stack):
                     parts.append((module.bias, len(tensors) + 1, (number, 0, rows)))
             tensors += [weights, biases[:, None]]
         super().__init__(tensors, parts)
+        self.kernels = [
+            products(precision, weights.shape[2], weights.shape[1]) for weights in tensors[::2]
+        ]
 
     def __call__(self, inputs: Tensor, frozen: bool = False) -> Tensor:
         """Outputs [N, B, out] for inputs [N, B, in]; ``frozen``: no gradient for the parameters."""
         tensors = [tensor.detach() for tensor in self.tensors] if frozen else self.tensors
-        for layer in range(0, len(tensors), 2):
-            if layer:
-                inputs = F.relu(inputs, inplace=True)
-            inputs = torch.baddbmm(tensors[layer + 1], inputs, tensors[layer].transpose(1, 2))
-        return inputs
+        return mlp(self.kernels, inputs, tensors)
 
 
 def _linears(net: nn.Sequential) -> list[list[nn.Linear]]:
@@ -109,9 +110,10 @@ class RelayUpdate:
     Args:
         agents: SB3 SAC agents by name, with equal spaces, nets and hyper-parameters (MlpPolicy,
             ReLU, ent_coef 'auto', no SDE).
+        precision: of the matrix products: 'float32', 'bfloat16' or 'auto' (see ``products``).
     """
 
-    def __init__(self, agents: Mapping[str, SAC]) -> None:
+    def __init__(self, agents: Mapping[str, SAC], precision: str = FLOAT32) -> None:
         self.agents = dict(agents)
         agents = list(agents.values())
         first = agents[0]
@@ -122,10 +124,11 @@ class RelayUpdate:
             [
                 [*_linears(agent.actor.latent_pi), [agent.actor.mu, agent.actor.log_std]]
                 for agent in agents
-            ]
+            ],
+            precision,
         )
         self.critic, self.target = (
-            _Nets([_linears(net) for critic in critics for net in critic.q_networks])
+            _Nets([_linears(net) for critic in critics for net in critic.q_networks], precision)
             for critics in (
                 [agent.critic for agent in agents],
                 [agent.critic_target for agent in agents],

@@ -98,7 +98,6 @@ class Trainer:
         goal_embedding: np.ndarray | None = None,
         baseline_embedding: np.ndarray | None = None,
     ) -> None:
-        torch.set_float32_matmul_precision(config.matmul_precision)
         self.config = config
         self.method = METHODS[config.method]
         check_scoring(config.method, scoring.scoring)
@@ -289,7 +288,10 @@ class Trainer:
         with self.stages('relay_update'):
             learning = [VLM, SAC] if self.relay.active else [VLM]
             if self.relay_update is None or list(self.relay_update.agents) != learning:
-                self.relay_update = RelayUpdate({name: self.agents[name].sac for name in learning})
+                self.relay_update = RelayUpdate(
+                    {name: self.agents[name].sac for name in learning},
+                    self.config.matmul_precision,
+                )
             self.relay_update(batch, rewards)
         self.updates += 1
 

@@ -36,6 +36,7 @@ from furl_ros.bridge.steps import spaces_of
 from furl_ros.core.config import ScoringConfig, TrainConfig
 from furl_ros.core.heads import RewardHeads as Heads
 from furl_ros.core.methods import METHODS
+from furl_ros.core.products import resolve
 from furl_ros.core.replay import Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.reward import check_targets
@@ -299,7 +300,10 @@ class LearnerNode(FurlNode):
         every = self.train_config
         self.due_eval = self.next_due(every.eval_every)
         self.due_checkpoint = self.next_due(every.checkpoint_every)
-        self.get_logger().info(f'run folder: {self.folder.path}')
+        precision = resolve(self.train_config.matmul_precision)
+        self.get_logger().info(
+            f'run folder: {self.folder.path}; matrix products of the agents in {precision}'
+        )
         return True
 
     def next_due(self, every: int) -> float:

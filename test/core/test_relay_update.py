@@ -9,6 +9,7 @@ import pytest
 import torch
 from core_support import assert_same, tensors
 from stable_baselines3 import SAC
+from stable_baselines3.common import policies
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
@@ -108,6 +109,49 @@ def test_updates_are_those_of_plain_sb3(names):
             assert update.figures()[f'{name}/{figure}'] == pytest.approx(
                 figures[f'train/{figure}'], rel=1e-4, abs=1e-6
             )
+
+
+def test_a_hundred_updates_in_double_precision_are_those_of_sb3(monkeypatch):
+    """The arithmetic is the same: what differs in float32 is rounding alone."""
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', dict)  # torch's own products
+    # SB3 turns observations into float32.
+    monkeypatch.setattr(policies, 'preprocess_obs', lambda states, *_, **__: states)
+    torch.set_default_dtype(torch.float64)
+    try:
+        plain, ours = PlainAgents(), made()
+        update = update_of(ours)
+        for number, (batch, rewards) in enumerate(batches(100)):
+            for each in (plain, update):
+                torch.manual_seed(number)
+                each(batch, rewards)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for name in NAMES:
+        ours_now = tensors(ours[name].sac)
+        assert ours_now['critic.qf0.0.weight'].dtype == torch.float64
+        # SB3 keeps the logarithm of the temperature, and its logged losses, in float32.
+        assert_same(tensors(plain.agents[name]), ours_now, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_wide_nets_stay_near_plain_sb3_in_either_precision(precision):
+    config = TrainConfig(hidden_units=128, batch_size=32)
+    plain, ours = PlainAgents(config=config), made(config=config)
+    update = RelayUpdate({name: agent.sac for name, agent in ours.items()}, precision)
+    for number, (batch, rewards) in enumerate(batches(10)):
+        for each in (plain, update):
+            torch.manual_seed(number)
+            each(batch, rewards)
+    figures = update.figures()
+    for name in NAMES:
+        values = plain.agents[name].logger.name_to_value
+        for figure in ('actor_loss', 'critic_loss', 'ent_coef', 'ent_coef_loss'):
+            near = pytest.approx(values[f'train/{figure}'], rel=2e-2, abs=2e-2)
+            assert figures[f'{name}/{figure}'] == near
+        # 10 steps of 1e-4 each.
+        ours_now, plain_now = ours[name].sac.policy, plain.agents[name].policy
+        for one, other in zip(ours_now.parameters(), plain_now.parameters(), strict=True):
+            assert (one - other).abs().mean() < (1e-7 if precision == 'float32' else 1e-4)
 
 
 def test_no_figures_before_the_first_update():

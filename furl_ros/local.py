@@ -7,10 +7,8 @@ and as the sequential baseline that the graph's speed is measured against.
 
 import argparse
 import dataclasses
-import json
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -216,16 +214,18 @@ class LocalRun:
         self.eval_env.close()
 
 
-def train(values: dict[str, Any], log_every: int = 1_000) -> Path:
+def train(
+    values: dict[str, Any], log_every: int = 1_000, run: Callable[[dict], LocalRun] = LocalRun
+) -> Path:
     """Train with a progress bar; returns the run folder.
 
     Args:
         values: settings of the whole graph, from ``graph.settings_of_run``.
         log_every: environment steps between rows of the curves.
+        run: makes the run; a subclass may do some things in another way.
     """
     keep_freed_memory()
-    run = LocalRun(values)
-    started = time.perf_counter()
+    run = run(values)
     try:
         with tqdm(total=values['total_steps'], initial=run.trainer.steps, unit='step') as bar:
             for step in run.steps():
@@ -233,8 +233,6 @@ def train(values: dict[str, Any], log_every: int = 1_000) -> Path:
                 if step % log_every == 0:
                     bar.set_postfix_str(run.report().split(' | ', 2)[2])
         run.report()
-        stages = run.trainer.stages.seconds | {'wall': time.perf_counter() - started}
-        (run.folder.path / 'stages.json').write_text(json.dumps(stages))
     finally:
         run.close()
     return run.folder.path

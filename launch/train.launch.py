@@ -62,8 +62,14 @@ def node(
     namespace: str = '',
     threads: int = 1,
     cores: Sequence[int] = (),
+    niceness: int = 0,
 ) -> Node:
     """One process of the graph, kept on some processor cores if any are named."""
+    prefixes = []
+    if cores:
+        prefixes.append(f'taskset --cpu-list {",".join(map(str, cores))}')
+    if niceness:
+        prefixes.append(f'nice -n {niceness}')
     merged = {name: value for part in parameters for name, value in part.items()}
     return Node(
         package='furl_ros',
@@ -72,7 +78,7 @@ def node(
         parameters=[merged],
         output='screen',
         exec_name=executable,
-        prefix=f'taskset --cpu-list {",".join(map(str, cores))}' if cores else None,
+        prefix=' '.join(prefixes) or None,
         additional_env={'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'},
         **FAREWELL,
     )
@@ -137,6 +143,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                     'expect_goal_image': graph.uses_goal_image(values),
                     'image_qos': 'sensor' if values['real_time'] else values['image_qos'],
                 },
+                niceness=graph.niceness(values['real_time']),
             )
         )
         nodes.append(
@@ -144,6 +151,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 'alignment_node',
                 graph.for_node(values, AlignConfig, config.AlignmentNodeConfig),
                 shared,
+                niceness=graph.niceness(values['real_time']),
             )
         )
     threads = graph.learner_threads(values['deterministic'])

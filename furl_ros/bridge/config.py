@@ -72,7 +72,10 @@ class LearnerNodeConfig:
         50, "The alignment's setting of that name: how far it may lag behind.", low=1, high=500
     )
     max_in_flight: int = setting(
-        8, 'Steps of a robot that may wait for their frame scores (lock-step).', low=1, high=60
+        8,
+        'Steps of a robot that may be under way in lock-step: frame not scored or not learned from.',
+        low=1,
+        high=60,
     )
     stall_timeout: float = setting(
         30.0, 'Seconds of silence after which a new episode is asked for.', low=1, high=1e6

@@ -198,6 +198,15 @@ def learner_cores(threads: int) -> list[int]:
     return cores[-threads:] if threads < len(cores) else []
 
 
+def niceness(real_time: bool) -> int:
+    """How far reward and alignment stand back where simulation, learner and they want one core.
+
+    In lock-step the other two set the pace: frames that have to wait are encoded together, which
+    costs less for each. A robot that does not wait wants its frames scored at once.
+    """
+    return 0 if real_time else 5
+
+
 def uses_vlm(values: dict[str, Any]) -> bool:
     """Whether frames are rendered and scored at all with this method."""
     return METHODS[values['method']].vlm

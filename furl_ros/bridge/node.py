@@ -17,7 +17,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from furl_ros.bridge.qos import EVENTS
-from furl_ros.core.memory import keep_freed_memory
+from furl_ros.core.memory import keep_freed_memory, resident_megabytes
 from furl_ros.core.settings import SettingError
 from furl_ros.core.timing import Stages
 
@@ -64,7 +64,12 @@ class FurlNode(Node):
         wall = time.perf_counter() - self.started
         values |= {f'stage/{name}_s': round(s, 4) for name, s in list(self.stages.seconds.items())}
         values |= {f'stage/{name}_calls': n for name, n in list(self.stages.calls.items())}
-        values |= dict(self.counts) | {'uptime_s': round(wall, 3)}
+        values |= dict(self.counts)
+        values |= {
+            'uptime_s': round(wall, 3),
+            'cpu_s': round(time.process_time(), 3),
+            'memory_mb': round(resident_megabytes(), 1),
+        }
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = [

@@ -26,6 +26,8 @@ CURVES = (
     'sac/critic_loss',
     'sac/ent_coef',
 )
+# Seconds since the process began: of each stage, and of the processor.
+STAGES = ('total_steps', 'wall_seconds', 'cpu_seconds', 'stage', 'stage_seconds')
 
 
 class Reporter:
@@ -42,6 +44,7 @@ class Reporter:
         )
         self.evaluations = Table(run.path / 'evaluations.csv', Evaluation._fields, step)
         self.curves = Table(run.path / 'curves.csv', CURVES, step)
+        self.stages = Table(run.path / 'stages.csv', STAGES, step)
         self.board = SummaryWriter(str(run.path / 'tensorboard'), purge_step=step)
         self.started = time.monotonic()
         self._mark = (step, self.started)
@@ -81,6 +84,9 @@ class Reporter:
         }
         row |= {name: value for name, value in trainer.figures().items() if name in CURVES}
         self.curves.add(row)
+        for name, seconds in trainer.stages.seconds.items():
+            values = (step, row['wall_seconds'], time.process_time(), name, seconds)
+            self.stages.add(dict(zip(STAGES, values, strict=True)))
         for name, value in row.items():
             if name != 'total_steps':
                 self.board.add_scalar(name if '/' in name else f'run/{name}', value, step)
@@ -106,6 +112,6 @@ class Reporter:
 
     def close(self) -> None:
         """Close all files."""
-        for table in (self.episodes, self.evaluations, self.curves):
+        for table in (self.episodes, self.evaluations, self.curves, self.stages):
             table.close()
         self.board.close()

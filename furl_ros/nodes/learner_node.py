@@ -348,12 +348,16 @@ class LearnerNode(FurlNode):
         """Whether ``todo`` of a source may be answered now: the back-pressure."""
         if not source.info.lockstep:
             return True
-        # Bit for bit: the whole effect of the step before comes first.
-        owed, in_flight = (0, 1) if self.config.deterministic else (1, self.config.max_in_flight)
+        if self.config.deterministic:
+            # Bit for bit: the whole effect of the step before comes first.
+            fresh = self.trainer.owed <= 0 and source.in_flight <= 1
+        else:
+            updates = max(1, self.train_config.updates_per_step)
+            waiting = source.in_flight + self.trainer.owed / (updates * len(self.sources))
+            fresh = waiting <= self.config.max_in_flight
         return (
             self.wants_more(target)
-            and self.trainer.owed <= owed
-            and source.in_flight <= in_flight
+            and fresh
             and self.alignment_lag <= self.config.publish_every + ALIGNMENT_LAG
         )
 

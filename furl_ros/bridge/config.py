@@ -73,7 +73,7 @@ class LearnerNodeConfig:
     )
     max_in_flight: int = setting(
         8,
-        'Steps of a robot that may be under way in lock-step: frame not scored or not learned from.',
+        'Steps of a robot that may be under way (lock-step): not scored, or not learned from.',
         low=1,
         high=60,
     )

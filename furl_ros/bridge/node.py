@@ -12,10 +12,10 @@ from collections.abc import Callable
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import Executor, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from furl_ros.bridge.executor import Executor
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.memory import keep_freed_memory, resident_megabytes
 from furl_ros.core.settings import SettingError
@@ -98,7 +98,7 @@ class _Host(threading.Thread):
     def run(self) -> None:
         try:
             # rclpy 7.1's EventsExecutor deadlocks when another thread calls a service.
-            self.executor = SingleThreadedExecutor()
+            self.executor = Executor()
             self.node = self.factory()
             self.executor.add_node(self.node)
             self.ready.set()

@@ -8,7 +8,7 @@ import torch
 from core_support import stir_batch_norms
 from torch import nn
 
-from furl_ros.core.vlm.frozen import OneQueryPool, freeze
+from furl_ros.core.vlm.frozen import OneQueryPool, PackedConvolution, freeze, pack
 from furl_ros.core.vlm.open_clip_library import open_clip
 
 
@@ -31,6 +31,22 @@ def test_embeddings_stay(name):
         torch.testing.assert_close(frozen.encode_image(images), expected, atol=1e-5, rtol=0)
         tokens = open_clip.get_tokenizer(name)(['open a drawer'])
         assert torch.equal(frozen.encode_text(tokens), model.encode_text(tokens))
+
+
+@pytest.mark.parametrize('name', ['furl-tiny', 'tiny-random'])
+def test_embeddings_stay_with_packed_weights(name):
+    model = trained(name)
+    packed = copy.deepcopy(model)
+    freeze(packed)
+    pack(packed, (112, 112))
+    convolutions = [m for m in packed.modules() if isinstance(m, (nn.Conv2d, PackedConvolution))]
+    if name == 'furl-tiny':
+        assert {type(module) for module in convolutions} == {PackedConvolution}
+    with torch.inference_mode():
+        for count, size in ((3, 112), (1, 112), (40, 112)):
+            images = torch.randn(count, 3, size, size)
+            expected = model.encode_image(images)
+            torch.testing.assert_close(packed.encode_image(images), expected, atol=1e-5, rtol=0)
 
 
 def test_a_residual_network_loses_its_batch_norms():

@@ -14,7 +14,7 @@ import torch
 
 from furl_ros.core.settings import SettingError
 from furl_ros.core.vlm import weights as weight_files
-from furl_ros.core.vlm.frozen import freeze
+from furl_ros.core.vlm.frozen import freeze, pack
 from furl_ros.core.vlm.open_clip_library import open_clip, pretrained
 from furl_ros.core.vlm.preprocess import Preprocess
 
@@ -62,6 +62,8 @@ class OpenClipVlm:
         self.image_size = self._preprocess.size[0]
         freeze(model)
         self._model = model.to(device, memory_format=torch.channels_last)
+        if device.type == 'cpu':
+            pack(self._model, self._preprocess.size)
         self._texts: dict[str, np.ndarray] = {}
 
     def encode_images(self, frames: np.ndarray) -> np.ndarray:

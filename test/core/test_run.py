@@ -183,6 +183,7 @@ def fake_trainer(**changes):
         'relay': SimpleNamespace(active=True, positives=3),
         'method': METHODS['furl'],
         'config': SimpleNamespace(warmup_steps=10),
+        'stages': SimpleNamespace(seconds={'act': 0.5, 'relay_update': 12.0}),
         'figures': lambda: {'vlm/actor_loss': 1.5, 'vlm/learning_rate': 1e-4},
     }
     return SimpleNamespace(**values | changes)
@@ -198,6 +199,8 @@ class TestReporter:
         (curve,), (episode,), (evaluation,) = (
             rows(run.path / f'{name}.csv') for name in ('curves', 'episodes', 'evaluations')
         )
+        spent = {row['stage']: float(row['stage_seconds']) for row in rows(run.path / 'stages.csv')}
+        assert spent == {'act': 0.5, 'relay_update': 12.0}
         assert (curve['total_steps'], curve['stage'], curve['relay']) == ('100', '2', '1')
         assert curve['vlm/actor_loss'] == '1.5'
         assert (episode['success_any_step'], episode['success_last_step']) == ('True', 'False')

@@ -108,6 +108,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     make(from_mapping(SimConfig, checked)).close()
     sources = graph.sources_of(values['num_sims'])
     shared = {'sources': list(sources)}
+    niceness = 0 if values['real_time'] else values['background_niceness']
     nodes = []
     for index, source in enumerate(sources):
         nodes.append(
@@ -143,7 +144,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                     'expect_goal_image': graph.uses_goal_image(values),
                     'image_qos': 'sensor' if values['real_time'] else values['image_qos'],
                 },
-                niceness=graph.niceness(values['real_time']),
+                niceness=niceness,
             )
         )
         nodes.append(
@@ -151,7 +152,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 'alignment_node',
                 graph.for_node(values, AlignConfig, config.AlignmentNodeConfig),
                 shared,
-                niceness=graph.niceness(values['real_time']),
+                niceness=niceness,
             )
         )
     threads = graph.learner_threads(values['deterministic'])

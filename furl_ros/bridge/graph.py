@@ -36,6 +36,14 @@ class GraphConfig:
         'Keep the learner on as many of the last processor cores as it has threads; false where'
         ' several runs share a machine.',
     )
+    # In lock-step simulation and learner set the pace; frames that wait are encoded together, which
+    # costs less for each. A robot that does not wait wants its frames scored at once.
+    background_niceness: int = setting(
+        10,
+        'How far reward and alignment stand back behind simulator and learner in lock-step (nice).',
+        low=0,
+        high=19,
+    )
 
 
 KINDS = (
@@ -196,15 +204,6 @@ def learner_cores(threads: int) -> list[int]:
     """
     cores = sorted(os.sched_getaffinity(0))
     return cores[-threads:] if threads < len(cores) else []
-
-
-def niceness(real_time: bool) -> int:
-    """How far reward and alignment stand back where simulation, learner and they want one core.
-
-    In lock-step the other two set the pace: frames that have to wait are encoded together, which
-    costs less for each. A robot that does not wait wants its frames scored at once.
-    """
-    return 0 if real_time else 5
 
 
 def uses_vlm(values: dict[str, Any]) -> bool:

@@ -5,7 +5,6 @@ Every setting of the graph may be given as ``name:=value``; the most used ones a
 """
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -14,14 +13,13 @@ from launch.actions import (
     LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
-    Shutdown,
 )
-from launch.event_handlers import OnProcessExit, OnShutdown
+from launch.event_handlers import OnShutdown
 from launch.substitutions import PathJoinSubstitution
-from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
 from furl_ros.bridge import config, graph
+from furl_ros.bridge.processes import ending_with_any, node, simulator
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import UNSTORED
@@ -45,6 +43,7 @@ ARGUMENTS = {
     'image_size': 'Width and height of the frames in pixels.',
     'quality': "Rendering: fast (no shadows or reflections) or full (MuJoCo's defaults).",
     'num_sims': 'Simulators that feed the learner.',
+    'local_sims': 'How many of them are started here; the others by sim.launch.py, elsewhere.',
     'pin_learner': 'true: the learner keeps to the last processor cores, as many as it has threads;'
     ' false where several runs share a machine.',
     'real_time': 'true: a fixed control rate instead of lock-step.',
@@ -52,45 +51,6 @@ ARGUMENTS = {
     'run_folder': 'Folder of the run; default: runs/<task>-<method>-s<seed>-<time>.',
     'resume': 'Run folder or checkpoint to go on from.',
 }
-# Long enough for a learner to write its last checkpoint.
-FAREWELL = {'sigterm_timeout': '60', 'sigkill_timeout': '30'}
-
-
-def node(
-    executable: str,
-    *parameters: dict,
-    namespace: str = '',
-    threads: int = 1,
-    cores: Sequence[int] = (),
-    niceness: int = 0,
-) -> Node:
-    """One process of the graph, kept on some processor cores if any are named."""
-    prefixes = []
-    if cores:
-        prefixes.append(f'taskset --cpu-list {",".join(map(str, cores))}')
-    if niceness:
-        prefixes.append(f'nice -n {niceness}')
-    merged = {name: value for part in parameters for name, value in part.items()}
-    return Node(
-        package='furl_ros',
-        executable=executable,
-        namespace=namespace,
-        parameters=[merged],
-        output='screen',
-        exec_name=executable,
-        prefix=' '.join(prefixes) or None,
-        additional_env={'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'},
-        **FAREWELL,
-    )
-
-
-def on_exit(event, context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The graph ends with any of its nodes; a node that failed makes the launch fail."""
-    if context.is_shutdown:
-        return []
-    if event.returncode != 0:
-        raise RuntimeError(f'{event.process_name} ended with exit code {event.returncode}')
-    return [Shutdown(reason=f'{event.process_name} has finished')]
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
@@ -109,21 +69,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     sources = graph.sources_of(values['num_sims'])
     shared = {'sources': list(sources)}
     niceness = 0 if values['real_time'] else values['background_niceness']
-    nodes = []
-    for index, source in enumerate(sources):
-        nodes.append(
-            node(
-                'sim_node',
-                graph.for_node(values, SimConfig, config.SimNodeConfig),
-                {
-                    'render': method.vlm,
-                    'publish_clock': index == 0,
-                    'publish_goal_image': graph.uses_goal_image(values) and index == 0,
-                    'start_time': 1.0 if values['deterministic'] else values['start_time'],
-                },
-                namespace=source,
-            )
-        )
+    here = range(values['num_sims'] if values['local_sims'] < 0 else values['local_sims'])
+    nodes = [simulator(values, index) for index in here]
     evaluates = values['eval_every'] > 0
     if evaluates:
         nodes.append(
@@ -171,10 +118,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             cores=graph.learner_cores(threads) if values['pin_learner'] else (),
         )
     )
-    handlers = [
-        RegisterEventHandler(OnProcessExit(target_action=process, on_exit=on_exit))
-        for process in nodes
-    ]
+    handlers = ending_with_any(nodes)
     # tools/train, which sets the environment up, says here how to get a shell with it.
     farewell = [f'run folder: {values["run_folder"]}', os.environ.get('FURL_SHELL_HINT', '')]
     handlers.append(

@@ -77,6 +77,12 @@ class LearnerNodeConfig:
         low=1,
         high=60,
     )
+    max_lead: int = setting(
+        16,
+        'Steps that a robot may be ahead of the slowest one (lock-step).',
+        low=1,
+        high=10**9,
+    )
     stall_timeout: float = setting(
         30.0, 'Seconds of silence after which a new episode is asked for.', low=1, high=1e6
     )

@@ -30,6 +30,13 @@ class GraphConfig:
     """Settings of the graph that belong to no single node."""
 
     num_sims: int = setting(1, 'Simulators that feed the learner.', low=1, high=64)
+    local_sims: int = setting(
+        -1,
+        'How many of the simulators are started here, the first ones; the others are awaited, from'
+        ' other machines. -1: all.',
+        low=-1,
+        high=64,
+    )
     image_size: int = setting(112, 'Width and height of the frames in pixels.', low=32, high=2048)
     pin_learner: bool = setting(
         True,
@@ -152,6 +159,11 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
     if values['deterministic'] and values['num_sims'] > 1:
         raise SettingError(
             f'num_sims is {values["num_sims"]} with deterministic:=true; accepted: 1'
+        )
+    if values['local_sims'] > values['num_sims']:
+        raise SettingError(
+            f'local_sims is {values["local_sims"]}; accepted: at most num_sims'
+            f' ({values["num_sims"]}), or -1 for all'
         )
     if values['deterministic'] and values['real_time']:
         raise SettingError('real_time is True with deterministic:=true; accepted: False')

@@ -34,6 +34,7 @@ from furl_ros.bridge.qos import EVENTS, LATCHED
 from furl_ros.bridge.source import NO_SCORE, Score, Source, SourceError
 from furl_ros.bridge.steps import spaces_of
 from furl_ros.core.config import ScoringConfig, TrainConfig
+from furl_ros.core.fair_share import FairShare
 from furl_ros.core.heads import RewardHeads as Heads
 from furl_ros.core.methods import METHODS
 from furl_ros.core.products import resolve
@@ -49,6 +50,7 @@ from furl_ros.core.trainer import Trainer
 ALIGNMENT_WAIT_S = 10.0  # seconds that a checkpoint waits for the alignment's part
 RESULT_WAIT_S = 0.5  # seconds that the middleware has to deliver the result of a Train goal
 ALIGNMENT_LAG = 256  # transitions the alignment may be late, beyond its publishing period
+PATIENCE_S = 5.0  # seconds of silence after which a robot no longer holds the others back
 REAL_TIME_BACKLOG = 100  # updates that may be owed when a robot does not wait for us
 
 
@@ -82,6 +84,7 @@ class LearnerNode(FurlNode):
             )
             for index, name in enumerate(self.config.sources)
         ]
+        self.share = FairShare(len(self.sources), self.config.max_lead, PATIENCE_S)
         self.eval_source = None
         if self.config.eval_source and self.train_config.eval_every:
             self.eval_source = Source(self, self.eval_inbox, 0, self.config.eval_source, False)
@@ -321,9 +324,12 @@ class LearnerNode(FurlNode):
             if progress:
                 self.heard = time.monotonic()
             for source in self.sources:
+                if source.todo is not None:
+                    self.share.hear(source.index, time.monotonic())
                 if source.todo is not None and self.may_act(source, target):
                     now = source.todo
                     source.act(*self.trainer.act(now.state, now.step, source.index))
+                    self.share.begin(source.index)
                     progress = True
                 joined = source.take(hold=self.wants_more(target))
                 if joined is not None:
@@ -358,6 +364,7 @@ class LearnerNode(FurlNode):
         return (
             self.wants_more(target)
             and fresh
+            and self.share.may_begin(source.index, time.monotonic())
             and self.alignment_lag <= self.config.publish_every + ALIGNMENT_LAG
         )
 

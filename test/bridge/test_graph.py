@@ -214,6 +214,7 @@ class TestRefused:
             ({'goal': 'moving'}, "goal is 'moving'; accepted: fixed, random"),
             ({'total_steps': '0'}, 'total_steps is 0; accepted: 1 to'),
             ({'num_sims': '0'}, 'num_sims is 0; accepted: 1 to 64'),
+            ({'local_sims': '2'}, 'local_sims is 2; accepted: at most num_sims'),
             ({'num_sims': '65'}, 'num_sims is 65; accepted: 1 to 64'),
             ({'num_sims': 'two'}, "num_sims is 'two'; accepted: a value of type int"),
             ({'image_size': '5'}, 'image_size is 5; accepted: 32 to 2048'),

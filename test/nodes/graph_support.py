@@ -125,10 +125,12 @@ class Command:
         return int(self.wait_for(rf'\[{name}-\d+\]: process started with pid \[(\d+)\]')[1])
 
 
-def launch(domain: int, cwd: Path, **arguments: Any) -> Command:
-    """``ros2 launch furl_ros train.launch.py`` with small settings and these arguments."""
-    words = [f'{name}:={_word(value)}' for name, value in (SMALL | arguments).items()]
-    return Command(['ros2', 'launch', 'furl_ros', 'train.launch.py', *words], domain, cwd)
+def launch(
+    domain: int, cwd: Path, file: str = 'train.launch.py', small: bool = True, **arguments: Any
+) -> Command:
+    """``ros2 launch furl_ros <file>`` with small settings (or none) and these arguments."""
+    words = [f'{n}:={_word(v)}' for n, v in ((SMALL if small else {}) | arguments).items()]
+    return Command(['ros2', 'launch', 'furl_ros', file, *words], domain, cwd)
 
 
 def run_node(domain: int, name: str, **parameters: Any) -> Command:

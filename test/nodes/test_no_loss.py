@@ -7,6 +7,7 @@ should hold is known without looking at a single message.
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -60,7 +61,7 @@ def embedding_of():
     return encode
 
 
-def run(folder, total_steps, **arguments):
+def run(folder, total_steps, domain=None, **arguments):
     """The replay, the alignment's arrays and counters of a warm-up run with counted steps."""
     arguments = {
         'task': 'furl/StampCounter-v0',
@@ -70,8 +71,9 @@ def run(folder, total_steps, **arguments):
         'total_steps': total_steps,
         'run_folder': folder / 'run',
     } | arguments
-    with launch(new_domain(), folder, **arguments) as graph:
-        assert_clean(graph, processes=3 + arguments.get('num_sims', 1))
+    here = arguments.get('local_sims', arguments.get('num_sims', 1))
+    with launch(domain or new_domain(), folder, **arguments) as graph:
+        assert_clean(graph, processes=3 + here)
     checkpoint = checkpoints(folder / 'run')[-1]
     replay, trainer = read_trainer(checkpoint)
     assert trainer['steps'] == total_steps
@@ -112,7 +114,28 @@ def test_five_thousand_steps_under_load(tmp_path, embedding_of):
 
 
 def test_two_robots_feed_one_learner(tmp_path, embedding_of):
-    replay, _, alignment = run(tmp_path, 800, num_sims=2)
+    assert_both_gave_all(*run(tmp_path, 800, num_sims=2), embedding_of)
+
+
+def test_a_simulator_that_is_started_elsewhere_feeds_the_same_learner(tmp_path, embedding_of):
+    domain = new_domain()
+    shared = {'task': 'furl/StampCounter-v0', 'image_size': SIZE, 'horizon': 100, 'num_sims': 2}
+    with launch(domain, tmp_path, 'sim.launch.py', small=False, index=1, **shared) as elsewhere:
+        results = run(tmp_path, 800, domain, num_sims=2, local_sims=1)
+        assert_both_gave_all(*results, embedding_of)
+        elsewhere.process.send_signal(signal.SIGINT)
+        assert_clean(elsewhere, processes=1)
+
+
+def test_a_simulator_of_another_number_than_there_are_is_refused(tmp_path):
+    with launch(new_domain(), tmp_path, 'sim.launch.py', small=False, index=2, num_sims=2) as other:
+        assert other.finish() != 0
+        assert "index is '2'; accepted: 0 to 1 with num_sims:=2" in other.output
+        assert 'Traceback' not in other.output
+
+
+def assert_both_gave_all(replay, _, alignment, embedding_of):
+    """Nothing of two robots is missing, and each gave half."""
     assert alignment['transitions'] == 800
     for source in (0, 1):
         rows = replay['source'] == source

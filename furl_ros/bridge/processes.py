@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The processes of a graph, as launch files describe them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launch.actions import RegisterEventHandler, Shutdown
+from launch.event_handlers import OnProcessExit
+from launch_ros.actions import Node
+
+from furl_ros.bridge import config, graph
+from furl_ros.core.methods import METHODS
+from launch import LaunchContext, LaunchDescriptionEntity
+from sim.config import SimConfig
+
+# Long enough for a learner to write its last checkpoint.
+FAREWELL = {'sigterm_timeout': '60', 'sigkill_timeout': '30'}
+
+
+def node(
+    executable: str,
+    *parameters: dict,
+    namespace: str = '',
+    threads: int = 1,
+    cores: Sequence[int] = (),
+    niceness: int = 0,
+) -> Node:
+    """One process of the graph, kept on some processor cores if any are named."""
+    prefixes = []
+    if cores:
+        prefixes.append(f'taskset --cpu-list {",".join(map(str, cores))}')
+    if niceness:
+        prefixes.append(f'nice -n {niceness}')
+    merged = {name: value for part in parameters for name, value in part.items()}
+    return Node(
+        package='furl_ros',
+        executable=executable,
+        namespace=namespace,
+        parameters=[merged],
+        output='screen',
+        exec_name=executable,
+        prefix=' '.join(prefixes) or None,
+        additional_env={'OMP_NUM_THREADS': str(threads), 'PYTHONUNBUFFERED': '1'},
+        **FAREWELL,
+    )
+
+
+def on_exit(event, context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """The graph ends with any of its nodes; a node that failed makes the launch fail."""
+    if context.is_shutdown:
+        return []
+    if event.returncode != 0:
+        raise RuntimeError(f'{event.process_name} ended with exit code {event.returncode}')
+    return [Shutdown(reason=f'{event.process_name} has finished')]
+
+
+def ending_with_any(nodes: Sequence[Node]) -> list[LaunchDescriptionEntity]:
+    """Handlers that end the whole launch when one of these nodes ends."""
+    return [
+        RegisterEventHandler(OnProcessExit(target_action=process, on_exit=on_exit))
+        for process in nodes
+    ]
+
+
+def simulator(values: Mapping[str, Any], index: int) -> Node:
+    """The process of one simulator of a graph.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+        index: which of its ``num_sims`` simulators, from 0.
+    """
+    return node(
+        'sim_node',
+        graph.for_node(values, SimConfig, config.SimNodeConfig),
+        {
+            'render': METHODS[values['method']].vlm,
+            'publish_clock': index == 0,
+            'publish_goal_image': graph.uses_goal_image(values) and index == 0,
+            'start_time': 1.0 if values['deterministic'] else values['start_time'],
+        },
+        namespace=graph.sources_of(values['num_sims'])[index],
+    )

@@ -6,6 +6,7 @@ import csv
 import math
 import os
 import platform
+import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,15 @@ class Sb3Updates:
     def figures(self) -> dict[str, float]:
         """Nothing: SB3 keeps its figures in its own logger."""
         return {}
+
+
+def execute(command: list[str], folder: Path, environment: dict | None = None) -> None:
+    """Run a command to its end; its output goes to a file that is shown when it fails."""
+    log = folder.with_suffix('.log')
+    with open(log, 'w') as file:
+        code = subprocess.call(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+    if code != 0:
+        raise SystemExit(f'{" ".join(command)}: exit code {code}\n{log.read_text()[-2000:]}')
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:

@@ -4,14 +4,9 @@
 The graph is started with ``num_sims:=<all>`` and ``local_sims:=<those that it starts itself>``.
 """
 
-from pathlib import Path
-
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import PathJoinSubstitution
-from launch_ros.substitutions import FindPackageShare
 
-from furl_ros.bridge import graph
-from furl_ros.bridge.processes import ending_with_any, simulator
+from furl_ros.bridge.processes import arguments, ending_with_any, settings, simulator
 from furl_ros.core.settings import SettingError
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
@@ -26,17 +21,11 @@ ARGUMENTS = {
     'quality': 'As in the graph.',
     'real_time': 'As in the graph.',
 }
-NOT_SETTINGS = ('index', 'params_file', 'ros_namespace')
 
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Check all settings, then describe the simulator."""
-    given = {
-        name: value
-        for name, value in context.launch_configurations.items()
-        if value != '' and name not in NOT_SETTINGS
-    }
-    values = graph.settings_of_run(given, context.launch_configurations['params_file'])
+    values = settings(context, apart=('index',))
     text = context.launch_configurations['index']
     if not (text.isdecimal() and int(text) < values['num_sims']):
         raise SettingError(
@@ -49,27 +38,10 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def generate_launch_description() -> LaunchDescription:
     """Entry point of ``ros2 launch``."""
-    default = graph.read_params_file(Path(__file__).parents[1] / 'config' / 'train.yaml')
     return LaunchDescription(
         [
             DeclareLaunchArgument('index', description='Which simulator of the graph, from 0.'),
-            *(
-                DeclareLaunchArgument(
-                    name,
-                    default_value='',
-                    description=f'{doc} Empty: as in params_file ({default[name]!r} by default).'
-                    if name in default
-                    else doc,
-                )
-                for name, doc in ARGUMENTS.items()
-            ),
-            DeclareLaunchArgument(
-                'params_file',
-                default_value=PathJoinSubstitution(
-                    [FindPackageShare('furl_ros'), 'config', 'train.yaml']
-                ),
-                description='ROS parameter file (/**: ros__parameters:), as in the graph.',
-            ),
+            *arguments(ARGUMENTS, __file__),
             OpaqueFunction(function=start),
         ]
     )

@@ -5,21 +5,17 @@ Every setting of the graph may be given as ``name:=value``; the most used ones a
 """
 
 import os
-from pathlib import Path
 
 import yaml
 from launch.actions import (
-    DeclareLaunchArgument,
     LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
 )
 from launch.event_handlers import OnShutdown
-from launch.substitutions import PathJoinSubstitution
-from launch_ros.substitutions import FindPackageShare
 
 from furl_ros.bridge import config, graph
-from furl_ros.bridge.processes import ending_with_any, node, simulator
+from furl_ros.bridge.processes import arguments, ending_with_any, node, settings, simulator
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import UNSTORED
@@ -55,12 +51,7 @@ ARGUMENTS = {
 
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Check all settings, then describe the nodes."""
-    given = {
-        name: value
-        for name, value in context.launch_configurations.items()
-        if value != '' and name not in ('params_file', 'ros_namespace')
-    }
-    values = graph.settings_of_run(given, context.launch_configurations['params_file'])
+    values = settings(context)
     method = METHODS[values['method']]
     # Opens the environment once, so that a wrong task or camera, or a machine that cannot render,
     # is told before anything starts.
@@ -131,26 +122,4 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def generate_launch_description() -> LaunchDescription:
     """Entry point of ``ros2 launch``."""
-    default = graph.read_params_file(Path(__file__).parents[1] / 'config' / 'train.yaml')
-    return LaunchDescription(
-        [
-            *(
-                DeclareLaunchArgument(
-                    name,
-                    default_value='',
-                    description=f'{doc} Empty: as in params_file ({default[name]!r} by default).'
-                    if name in default
-                    else doc,
-                )
-                for name, doc in ARGUMENTS.items()
-            ),
-            DeclareLaunchArgument(
-                'params_file',
-                default_value=PathJoinSubstitution(
-                    [FindPackageShare('furl_ros'), 'config', 'train.yaml']
-                ),
-                description='ROS parameter file (/**: ros__parameters:) with further settings.',
-            ),
-            OpaqueFunction(function=start),
-        ]
-    )
+    return LaunchDescription([*arguments(ARGUMENTS, __file__), OpaqueFunction(function=start)])

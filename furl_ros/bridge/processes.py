@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes of a graph, as launch files describe them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from launch.actions import RegisterEventHandler, Shutdown
+from launch.actions import DeclareLaunchArgument, RegisterEventHandler, Shutdown
 from launch.event_handlers import OnProcessExit
+from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
 
 from furl_ros.bridge import config, graph
 from furl_ros.core.methods import METHODS
@@ -15,6 +18,49 @@ from sim.config import SimConfig
 
 # Long enough for a learner to write its last checkpoint.
 FAREWELL = {'sigterm_timeout': '60', 'sigkill_timeout': '30'}
+
+
+def arguments(docs: Mapping[str, str], launch_file: str) -> list[DeclareLaunchArgument]:
+    """Declare settings of the graph as launch arguments, and ``params_file`` with further ones.
+
+    Args:
+        docs: what each of them means.
+        launch_file: path of the file that declares them; the settings' file lies beside its folder.
+    """
+    place = ('config', 'train.yaml')
+    default = graph.read_params_file(Path(launch_file).parents[1].joinpath(*place))
+    return [
+        *(
+            DeclareLaunchArgument(
+                name,
+                default_value='',
+                description=f'{doc} Empty: as in params_file ({default[name]!r} by default).'
+                if name in default
+                else doc,
+            )
+            for name, doc in docs.items()
+        ),
+        DeclareLaunchArgument(
+            'params_file',
+            default_value=PathJoinSubstitution([FindPackageShare('furl_ros'), *place]),
+            description='ROS parameter file (/**: ros__parameters:) with further settings.',
+        ),
+    ]
+
+
+def settings(context: LaunchContext, apart: Collection[str] = ()) -> dict[str, Any]:
+    """The settings of the whole graph, checked, from what was typed and the ``params_file``.
+
+    Args:
+        apart: arguments that are no settings.
+
+    Raises:
+        SettingError: a name or a value is not accepted.
+    """
+    typed = context.launch_configurations
+    apart = {'params_file', 'ros_namespace', *apart}
+    given = {name: value for name, value in typed.items() if value != '' and name not in apart}
+    return graph.settings_of_run(given, typed['params_file'])
 
 
 def node(

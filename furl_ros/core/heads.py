@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from furl_ros.core.precision import FLOAT32
-from furl_ros.core.products import mlp, products
+from furl_ros.core.products import Products, mlp, products
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -21,10 +21,9 @@ def _mlp(sizes: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
-def _project(head: nn.Sequential, embeddings: Tensor) -> Tensor:
-    """The head's outputs, by the fastest products there are."""
+def _project(kernels: Sequence[Products], head: nn.Sequential, embeddings: Tensor) -> Tensor:
+    """The head's outputs, by these products."""
     linears = [module for module in head if isinstance(module, nn.Linear)]
-    kernels = [products(FLOAT32, one.in_features, one.out_features) for one in linears]
     tensors = [t for one in linears for t in (one.weight[None], one.bias[None, None])]
     outputs = mlp(kernels, embeddings.reshape(1, -1, embeddings.shape[-1]), tensors)
     return outputs.reshape(*embeddings.shape[:-1], -1)
@@ -45,6 +44,8 @@ class RewardHeads(nn.Module):
     def __init__(self, layer_sizes: Sequence[int], seed: int = 0) -> None:
         super().__init__()
         self.layer_sizes = tuple(int(size) for size in layer_sizes)
+        layers = itertools.pairwise(self.layer_sizes)
+        self._kernels = [products(FLOAT32, wide, narrow) for wide, narrow in layers]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.image = _mlp(self.layer_sizes)
@@ -60,7 +61,8 @@ class RewardHeads(nn.Module):
         Returns:
             Rewards in [-1, 1], float32 [...].
         """
-        return F.cosine_similarity(_project(self.image, embeddings), self.text(text), dim=-1)
+        projected = _project(self._kernels, self.image, embeddings)
+        return F.cosine_similarity(projected, self.text(text), dim=-1)
 
     def score(self, embeddings: np.ndarray, text: np.ndarray) -> np.ndarray:
         """Rewards of image embeddings [B, E] against a text embedding [E], as float32 [B]."""

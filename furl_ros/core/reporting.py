@@ -84,8 +84,9 @@ class Reporter:
         }
         row |= {name: value for name, value in trainer.figures().items() if name in CURVES}
         self.curves.add(row)
+        cpu = time.process_time()
         for name, seconds in trainer.stages.seconds.items():
-            values = (step, row['wall_seconds'], time.process_time(), name, seconds)
+            values = (step, row['wall_seconds'], cpu, name, seconds)
             self.stages.add(dict(zip(STAGES, values, strict=True)))
         for name, value in row.items():
             if name != 'total_steps':

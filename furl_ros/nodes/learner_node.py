@@ -358,9 +358,8 @@ class LearnerNode(FurlNode):
             # Bit for bit: the whole effect of the step before comes first.
             fresh = self.trainer.owed <= 0 and source.in_flight <= 1
         else:
-            updates = max(1, self.train_config.updates_per_step)
-            waiting = source.in_flight + self.trainer.owed / (updates * len(self.sources))
-            fresh = waiting <= self.config.max_in_flight
+            updates = self.train_config.updates_per_step * len(self.sources)
+            fresh = source.in_flight + self.trainer.owed / updates <= self.config.max_in_flight
         return (
             self.wants_more(target)
             and fresh

@@ -9,7 +9,7 @@ import platform
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,7 +45,12 @@ class Sb3Updates:
         for agent in self.agents.values():
             agent.set_logger(Logger(folder=None, output_formats=[]))
 
-    def __call__(self, batch: Batch, rewards: Mapping[str, Tensor]) -> None:
+    def __call__(
+        self,
+        batch: Batch,
+        rewards: Mapping[str, Tensor],
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
         for name, agent in self.agents.items():
             samples = ReplayBufferSamples(*batch[:4], rewards[name])
             agent.replay_buffer = SimpleNamespace(sample=lambda size, env=None, s=samples: s)

@@ -44,6 +44,13 @@ class AlignmentNodeConfig:
         ('',), "Namespaces of the robots, relative to the node's; '' for its own."
     )
     resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
+    gather: float = setting(
+        0.1,
+        'Lock-step: seconds to let further messages come together after one has come, to work on'
+        ' them at once; 0: none.',
+        low=0,
+        high=1,
+    )
     torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
 
 
@@ -72,7 +79,7 @@ class LearnerNodeConfig:
         50, "The alignment's setting of that name: how far it may lag behind.", low=1, high=500
     )
     max_in_flight: int = setting(
-        8,
+        16,
         'Steps of a robot that may be under way (lock-step): not scored, or not learned from.',
         low=1,
         high=60,
@@ -118,5 +125,12 @@ class RewardNodeConfig:
     )
     deterministic: bool = setting(
         False, 'Encode one frame at a time: an embedding never depends on what arrived beside it.'
+    )
+    gather: float = setting(
+        0.1,
+        'Lock-step: seconds to let further messages come together after one has come, to work on'
+        ' them at once; 0: none.',
+        low=0,
+        high=1,
     )
     torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)

@@ -167,6 +167,9 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
         )
     if values['deterministic'] and values['real_time']:
         raise SettingError('real_time is True with deterministic:=true; accepted: False')
+    if values['deterministic']:
+        # One step after the other: nothing would come together.
+        values['gather'] = 0.0
     if values['run_folder'] == known['run_folder']:
         stamp = time.strftime('%Y%m%d-%H%M%S')
         task = values['task'].replace('/', '_').replace(':', '_')

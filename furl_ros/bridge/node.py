@@ -31,7 +31,12 @@ class FurlNode(Node):
     Subclasses fill ``__init__``, and where they need it ``work``, ``diagnose`` and ``close``.
     Callbacks run in one executor thread, in which the subclass is also constructed (an OpenGL
     context belongs to a thread); ``work`` runs in the main thread.
+
+    Attributes:
+        gather: of the executor; to be set before the end of ``__init__``.
     """
+
+    gather = 0.0
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -100,6 +105,7 @@ class _Host(threading.Thread):
             # rclpy 7.1's EventsExecutor deadlocks when another thread calls a service.
             self.executor = Executor()
             self.node = self.factory()
+            self.executor.gather = self.node.gather
             self.executor.add_node(self.node)
             self.ready.set()
             self.executor.spin()

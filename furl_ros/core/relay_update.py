@@ -9,7 +9,7 @@ states (views), so acting, saving and loading stay SB3's.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -145,18 +145,25 @@ class RelayUpdate:
         )
         self._figures: dict[str, Tensor] = {}
 
-    def __call__(self, batch: Batch, rewards: Mapping[str, Tensor]) -> None:
+    def __call__(
+        self,
+        batch: Batch,
+        rewards: Mapping[str, Tensor],
+        pause: Callable[[], None] = lambda: None,
+    ) -> None:
         """Update all agents.
 
         Args:
             batch: the transitions, shared by the agents.
             rewards: each agent's own rewards by its name, float32 [B, 1].
+            pause: called a few times on the way, where the agents can act.
         """
         count, size = len(self.agents), len(batch.states)
         # SB3 draws, agent by agent, for the states and then for the next states.
         noise = torch.randn(count, 2, size, batch.actions.shape[1])
         states = batch.states.expand(count, -1, -1)
         actions, log_prob = self._sample(states, noise[:, 0])
+        pause()
 
         (log_temperature,) = self.temperature.tensors
         temperature = log_temperature.detach().exp()[:, None]
@@ -173,15 +180,18 @@ class RelayUpdate:
             values = values - temperature * next_log_prob
             targets = own_rewards + (1 - batch.terminated) * self.gamma * values
             targets = targets.repeat_interleave(self.critics, 0)
+        pause()
         inputs = torch.cat([batch.states, batch.actions], 1).expand(len(targets), -1, -1)
         # SB3: half the sum over an agent's critics of the mean squared error.
         critic_losses = 0.5 * (self.critic(inputs) - targets).square().mean((1, 2))
         self.critic_adam.zero_grad()
         critic_losses.sum().backward()
         self.critic_adam.step()
+        pause()
 
         values = self._lowest(self.critic, states, actions, frozen=True)
         actor_losses = (temperature * log_prob - values).mean((1, 2))
+        pause()
         self.actor_adam.zero_grad()
         actor_losses.sum().backward()
         self.actor_adam.step()

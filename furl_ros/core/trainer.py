@@ -275,8 +275,12 @@ class Trainer:
             both = self.frame_scores(torch.cat([previous_embeddings, embeddings]))
             return potential_difference(*both.chunk(2), self.config.gamma)
 
-    def update(self) -> None:
-        """One gradient step of each learning agent on one shared batch."""
+    def update(self, pause: Callable[[], None] = lambda: None) -> None:
+        """One gradient step of each learning agent on one shared batch.
+
+        Args:
+            pause: called a few times on the way, where the agents can act.
+        """
         with self.stages('sample'):
             batch = self.replay.sample(self.generator, self.config.batch_size)
         rewards = {VLM: batch.task_rewards, SAC: batch.task_rewards}
@@ -292,7 +296,7 @@ class Trainer:
                     {name: self.agents[name].sac for name in learning},
                     self.config.matmul_precision,
                 )
-            self.relay_update(batch, rewards)
+            self.relay_update(batch, rewards, pause)
         self.updates += 1
 
     def figures(self) -> dict[str, float]:

@@ -38,6 +38,7 @@ class AlignmentNode(FurlNode):
         super().__init__('alignment_node')
         self.config = declare(self, AlignmentNodeConfig)
         self.align_config = declare(self, AlignConfig)
+        self.gather = self.config.gather
         torch.set_num_threads(self.config.torch_threads)
         self.checkpoint = find_checkpoint(self.config.resume) if self.config.resume else None
         self.aligner: Aligner | None = None

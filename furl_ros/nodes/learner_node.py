@@ -98,7 +98,7 @@ class LearnerNode(FurlNode):
         self.state, self.detail = TrainingStatus.WAITING, 'starting'
         self.target = self.train_config.total_steps
         self.orders: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self.busy = False
+        self.busy = self.save_asked = False
         self.stop, self.cancel = threading.Event(), threading.Event()
         self.goal: ServerGoalHandle | None = None
         self.outcome: Train.Result | None = None
@@ -317,20 +317,17 @@ class LearnerNode(FurlNode):
         """The training loop: one action, one step taken in, one update, as they become possible."""
         for source in self.sources:
             self.start_episode(source)
+
+        def pause() -> None:
+            # A robot does not wait for a whole update. Which one then chose its action is chance.
+            if not self.config.deterministic:
+                self.answer(target)
+
         while self.trainer.steps < target or self.trainer.owed > 0:
             if self.stopped:
                 return
-            progress = self.inbox.drain()
-            if progress:
-                self.heard = time.monotonic()
+            progress = self.answer(target)
             for source in self.sources:
-                if source.todo is not None:
-                    self.share.hear(source.index, time.monotonic())
-                if source.todo is not None and self.may_act(source, target):
-                    now = source.todo
-                    source.act(*self.trainer.act(now.state, now.step, source.index))
-                    self.share.begin(source.index)
-                    progress = True
                 joined = source.take(hold=self.wants_more(target))
                 if joined is not None:
                     self.take_in(source, joined)
@@ -340,11 +337,30 @@ class LearnerNode(FurlNode):
                     self.start_episode(source)
             if self.trainer.owed > 0:
                 if self.await_heads():
-                    self.trainer.update()
+                    self.trainer.update(pause)
             elif not progress:
                 self.idle()
+            if self.save_asked:
+                self.save_asked = False
+                self.save()
             if time.monotonic() >= self.due_line:
                 self.report()
+
+    def answer(self, target: int) -> bool:
+        """Take in what has come, and act where that is due; False when there was nothing."""
+        progress = self.inbox.drain()
+        if progress:
+            self.heard = time.monotonic()
+        for source in self.sources:
+            if source.todo is None:
+                continue
+            self.share.hear(source.index, time.monotonic())
+            if self.may_act(source, target):
+                now = source.todo
+                source.act(*self.trainer.act(now.state, now.step, source.index))
+                self.share.begin(source.index)
+                progress = True
+        return progress
 
     def wants_more(self, target: int) -> bool:
         """Whether steps beyond those that have begun are needed."""
@@ -573,7 +589,7 @@ class LearnerNode(FurlNode):
         response.success = self.busy and self.reporter is not None
         response.message = 'saving' if response.success else 'not training: nothing to save'
         if response.success:
-            self.inbox.put(self.save)
+            self.save_asked = True
         return response
 
     def on_goal_request(self, _: Train.Goal) -> GoalResponse:

@@ -75,6 +75,8 @@ class RewardNode(FurlNode):
         self.scoring = declare(self, ScoringConfig)
         self.config = declare(self, RewardNodeConfig)
         check_scoring(self.config.method, self.scoring.scoring)
+        if self.config.image_qos == 'lockstep':
+            self.gather = self.config.gather
         if not self.config.prompt.strip():
             raise SettingError(
                 f'prompt is {self.config.prompt!r}; accepted: the task in words, for example'

@@ -110,6 +110,7 @@ def test_a_name_stands_for_one_thing():
         'sources',
         'resume',
         'deterministic',
+        'gather',
         'torch_threads',
         *({'prompt', 'image_size', 'num_sims'} & set(shared)),
     }
@@ -152,6 +153,10 @@ class TestPrecedence:
         assert values['learning_rate'] == 3e-4
         assert (values['seed'], values['deterministic'], values['render']) == (7, True, False)
         assert values['prompt'] == '12'
+
+    def test_a_deterministic_run_lets_nothing_gather(self):
+        assert settings_of_run({}, '')['gather'] > 0
+        assert settings_of_run({'deterministic': 'true'}, '')['gather'] == 0
 
 
 class TestRunFolder:

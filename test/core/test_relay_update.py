@@ -171,6 +171,29 @@ def test_the_agents_act_as_they_were_just_taught():
         np.testing.assert_allclose(after, predicted, atol=1e-6)
 
 
+def test_the_agents_can_act_in_the_pauses_of_an_update():
+    state, acted = np.ones(3, np.float32), []
+    agents, others = made(), made()
+    update, without = update_of(agents), update_of(others)
+
+    def pause():
+        acted.append([agent.act(state, deterministic=True) for agent in agents.values()])
+
+    for number, (batch, rewards) in enumerate(batches(3)):
+        for each, more in ((update, (pause,)), (without, ())):
+            torch.manual_seed(number)
+            each(batch, rewards, *more)
+    pauses = len(acted) // 3
+    assert pauses > 1
+    # Within an update the policies stay what they were.
+    for number in range(3):
+        mine = acted[number * pauses : (number + 1) * pauses]
+        np.testing.assert_array_equal(mine, [mine[0]] * pauses)
+    assert not np.array_equal(acted[0], acted[-1])
+    for name in NAMES:
+        assert_same(tensors(agents[name].sac), tensors(others[name].sac), rtol=0, atol=0)
+
+
 def test_an_agent_that_goes_on_alone_keeps_its_state_and_leaves_the_other():
     """The end of the relay: the same as if it had been alone from the start."""
     agents, alone = made(), made(('vlm',))

@@ -101,7 +101,7 @@ class Recorder:
         self.calls = []
         one.relay_update = self
 
-    def __call__(self, batch, rewards):
+    def __call__(self, batch, rewards, pause):
         self.calls.append((batch, rewards))
 
 

@@ -57,8 +57,9 @@ class TrainConfig:
     keep_checkpoints: int = setting(2, 'Checkpoints that are kept.', low=1, high=10**6)
     matmul_precision: str = setting(
         'auto',
-        "Matrix products inside the agents' nets: float32; bfloat16 operands with float32 sums;"
-        ' auto takes bfloat16 where the processor has units for it.',
+        "Matrix products of the agents' nets: float32; bfloat16 rounds the operands where"
+        ' gradients are made, values and actions stay float32; auto takes bfloat16 where the'
+        ' processor has units for it.',
         choices=PRECISIONS,
     )
 

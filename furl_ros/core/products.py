@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Matrix products of N equal linear layers at once, by the fastest kernels of the processor.
+"""Matrix products of linear layers, by the fastest kernels of the processor.
 
 Measured on one core of an AMD EPYC with AVX-512, 256 x 256 x 256: torch's float32 product (MKL,
 which leaves AVX-512 alone on AMD) 90 GFLOPS, oneDNN in float32 190, oneDNN in bfloat16 400.
@@ -13,28 +13,33 @@ from torch import Tensor
 
 from furl_ros.core.precision import AUTO, BFLOAT16, FLOAT32
 
-# Below these widths a special kernel costs more than it saves. It also keeps what enters and
-# leaves a net (positions, values) in float32 when its inside is computed in bfloat16.
+# Below these widths a special kernel costs more than it saves.
 _LEAST_WIDTH = {'onednn': 32, BFLOAT16: 128}
 
 
+_linear = torch.ops.mkldnn._linear_pointwise
+
+
 class Products(Protocol):
-    """The three products of a linear layer, for N nets; operands as ``operand`` gave them."""
+    """The three products of a linear layer.
+
+    ``outputs`` takes float32; those of the gradients take operands as ``operand`` gave them.
+    """
 
     def operand(self, tensor: Tensor) -> Tensor:
-        """What to hand to the products for a float32 tensor, and to keep for the backward pass."""
+        """What to hand to the products of the gradients for a tensor."""
         ...
 
     def outputs(self, inputs: Tensor, weights: Tensor, biases: Tensor, relu: bool) -> Tensor:
-        """[N, B, out] for inputs [N, B, in], weights [N, out, in] and biases [N, 1, out]."""
+        """[B, out] for inputs [B, in], weights [out, in] and biases [out]."""
         ...
 
     def input_gradients(self, gradients: Tensor, weights: Tensor) -> Tensor:
-        """[N, B, in] for gradients [N, B, out]."""
+        """[B, in] for gradients [B, out]; of the operands' dtype."""
         ...
 
-    def weight_gradients(self, gradients: Tensor, inputs: Tensor) -> Tensor:
-        """[N, out, in] for gradients [N, B, out] and inputs [N, B, in]."""
+    def weight_gradients(self, gradients: Tensor, inputs: Tensor, out: Tensor) -> None:
+        """Into [out, in], float32, for gradients [B, out] and inputs [B, in]."""
         ...
 
 
@@ -42,58 +47,55 @@ class Plain:
     """torch's own float32 products."""
 
     def operand(self, tensor: Tensor) -> Tensor:
-        return tensor
+        # Wider ones stay what they are: all is double precision then.
+        return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
     def outputs(self, inputs: Tensor, weights: Tensor, biases: Tensor, relu: bool) -> Tensor:
-        outputs = torch.baddbmm(biases, inputs, weights.transpose(1, 2))
+        outputs = torch.addmm(biases, inputs, weights.t())
         return outputs.relu_() if relu else outputs
 
     def input_gradients(self, gradients: Tensor, weights: Tensor) -> Tensor:
-        return torch.bmm(gradients, weights)
+        return torch.mm(gradients, weights)
 
-    def weight_gradients(self, gradients: Tensor, inputs: Tensor) -> Tensor:
-        return torch.bmm(gradients.transpose(1, 2), inputs)
+    def weight_gradients(self, gradients: Tensor, inputs: Tensor, out: Tensor) -> None:
+        torch.mm(gradients.t(), inputs, out=out)
 
 
 class OneDnn(Plain):
-    """float32 by oneDNN's kernels: net by net, through the operator of torch's own compiler."""
+    """float32 by oneDNN's kernels, through the operator of torch's own compiler."""
 
     def outputs(self, inputs: Tensor, weights: Tensor, biases: Tensor, relu: bool) -> Tensor:
-        return self._each(inputs, weights, biases.squeeze(1), 'relu' if relu else 'none')
+        return _linear(inputs, weights, biases, 'relu' if relu else 'none', [], '')
 
     def input_gradients(self, gradients: Tensor, weights: Tensor) -> Tensor:
-        return self._each(gradients, weights.transpose(1, 2))
+        return _linear(gradients, weights.t(), None, 'none', [], '')
 
-    def weight_gradients(self, gradients: Tensor, inputs: Tensor) -> Tensor:
-        return self._each(gradients.transpose(1, 2), inputs.transpose(1, 2))
-
-    @staticmethod
-    def _each(left: Tensor, right: Tensor, biases: Tensor | None = None, then: str = 'none'):
-        linear = torch.ops.mkldnn._linear_pointwise
-        outputs = [
-            linear(
-                left[index], right[index], None if biases is None else biases[index], then, [], ''
-            )
-            for index in range(len(left))
-        ]
-        return outputs[0][None] if len(outputs) == 1 else torch.stack(outputs)
+    def weight_gradients(self, gradients: Tensor, inputs: Tensor, out: Tensor) -> None:
+        out.copy_(_linear(gradients.t(), inputs.t(), None, 'none', [], ''))
 
 
 class BFloat16:
-    """Operands rounded to bfloat16; sums, biases and everything around them in float32."""
+    """Outputs in float32, gradients' products with operands rounded to bfloat16.
+
+    Values of SAC are large against the differences that it learns from: rounding them to
+    bfloat16's 8 bits moved the critics' gradients by a third, always the same way. Gradients that
+    are rounded themselves are off by some thousandths.
+
+    Args:
+        precise: the products that outputs are made by.
+    """
+
+    def __init__(self, precise: Products) -> None:
+        self.outputs = precise.outputs
 
     def operand(self, tensor: Tensor) -> Tensor:
         return tensor.bfloat16()
 
-    def outputs(self, inputs: Tensor, weights: Tensor, biases: Tensor, relu: bool) -> Tensor:
-        outputs = biases + torch.bmm(inputs, weights.transpose(1, 2))
-        return outputs.relu_() if relu else outputs
-
     def input_gradients(self, gradients: Tensor, weights: Tensor) -> Tensor:
-        return torch.bmm(gradients, weights).float()
+        return torch.mm(gradients, weights)
 
-    def weight_gradients(self, gradients: Tensor, inputs: Tensor) -> Tensor:
-        return torch.bmm(gradients.transpose(1, 2), inputs).float()
+    def weight_gradients(self, gradients: Tensor, inputs: Tensor, out: Tensor) -> None:
+        out.copy_(torch.mm(gradients.t(), inputs))
 
 
 def resolve(precision: str) -> str:
@@ -111,52 +113,69 @@ def products(precision: str, inputs: int, outputs: int) -> Products:
         precision: 'auto', 'float32' or 'bfloat16'.
     """
     least = min(inputs, outputs)
-    if resolve(precision) == BFLOAT16 and least >= _LEAST_WIDTH[BFLOAT16]:
-        return BFloat16()
     able = torch.cpu.get_capabilities()
     held_back = 'AMD' in able.get('cpu_name', '') and able.get('avx512_f')
+    precise = Plain()
     if held_back and torch.backends.mkldnn.is_available() and least >= _LEAST_WIDTH['onednn']:
-        return OneDnn()
-    return Plain()
+        precise = OneDnn()
+    if resolve(precision) == BFLOAT16 and least >= _LEAST_WIDTH[BFLOAT16]:
+        return BFloat16(precise)
+    return precise
 
 
 class _Mlp(torch.autograd.Function):
-    """Linear layers with ReLU between them; see ``mlp``."""
+    """Linear layers with ReLU between them; see ``mlp``.
+
+    Net by net: what one net's layer leaves is still in the core's own cache for the next one.
+    """
 
     @staticmethod
     def forward(ctx: Any, kernels: Sequence[Products], inputs: Tensor, *tensors: Tensor) -> Tensor:
-        kept = []
-        for layer, kernel in enumerate(kernels):
-            operand = kernel.operand(inputs)
-            weights = kernel.operand(tensors[2 * layer])
-            kept += [inputs, operand, weights]
-            relu = layer + 1 < len(kernels)
-            inputs = kernel.outputs(operand, weights, tensors[2 * layer + 1], relu)
+        kept, outputs = [], []
+        for values, *parameters in zip(inputs, *tensors, strict=True):
+            for layer, kernel in enumerate(kernels):
+                kept.append(values)
+                weights, biases = parameters[2 * layer : 2 * layer + 2]
+                values = kernel.outputs(values, weights, biases[0], layer + 1 < len(kernels))
+            outputs.append(values)
         ctx.kernels = kernels
-        ctx.save_for_backward(*kept)
-        return inputs
+        ctx.save_for_backward(*tensors[::2], *kept)
+        return outputs[0][None] if len(outputs) == 1 else torch.stack(outputs)
 
     @staticmethod
     def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
-        kept = ctx.saved_tensors
+        kernels, depth = ctx.kernels, len(ctx.kernels)
+        stacks, kept = ctx.saved_tensors[:depth], ctx.saved_tensors[depth:]
         needs_inputs, *needs = ctx.needs_input_grad[1:]
-        results: list[Tensor | None] = [None] * len(needs)
-        for layer in reversed(range(len(ctx.kernels))):
-            kernel = ctx.kernels[layer]
-            inputs, operand, weights = kept[3 * layer : 3 * layer + 3]
-            if needs[2 * layer + 1]:
-                results[2 * layer + 1] = gradients.sum(1, keepdim=True)
-            gradients = kernel.operand(gradients)
+        results: list[Tensor | None] = [None] * (2 * depth)
+        for layer, stack in enumerate(stacks):
             if needs[2 * layer]:
-                results[2 * layer] = kernel.weight_gradients(gradients, operand)
-            if not (needs_inputs or any(needs[: 2 * layer])):
-                return None, None, *results
-            gradients = kernel.input_gradients(gradients, weights)
-            if layer:
-                torch.ops.aten.threshold_backward.grad_input(
-                    gradients, inputs, 0, grad_input=gradients
-                )
-        return None, gradients if needs_inputs else None, *results
+                results[2 * layer] = torch.empty_like(stack, memory_format=torch.contiguous_format)
+            if needs[2 * layer + 1]:
+                results[2 * layer + 1] = stack.new_empty(len(stack), 1, stack.shape[1])
+        input_gradients = []
+        for net, values in enumerate(gradients):
+            for layer in reversed(range(depth)):
+                kernel, inputs = kernels[layer], kept[net * depth + layer]
+                values = kernel.operand(values)
+                if results[2 * layer + 1] is not None:
+                    torch.sum(values, 0, dtype=stacks[0].dtype, out=results[2 * layer + 1][net, 0])
+                inputs = kernel.operand(inputs)
+                if results[2 * layer] is not None:
+                    kernel.weight_gradients(values, inputs, results[2 * layer][net])
+                if not (needs_inputs or any(needs[: 2 * layer])):
+                    break
+                values = kernel.input_gradients(values, kernel.operand(stacks[layer][net]))
+                if layer:
+                    torch.ops.aten.threshold_backward.grad_input(
+                        values, inputs, 0, grad_input=values
+                    )
+            else:
+                # The first layer's may be bfloat16.
+                input_gradients.append(values.to(gradients.dtype))
+        if not input_gradients:
+            return None, None, *results
+        return None, torch.stack(input_gradients), *results
 
 
 def mlp(kernels: Sequence[Products], inputs: Tensor, tensors: Sequence[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from stable_baselines3 import SAC
 from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN
 from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from furl_ros.core.precision import FLOAT32
 from furl_ros.core.products import mlp, products
@@ -40,27 +41,47 @@ class _Stack:
         for tensor in tensors:
             tensor.requires_grad_()
 
-    def adam(self, optimizers: Sequence[torch.optim.Adam]) -> torch.optim.Adam:
-        """A fused Adam that goes on from the nets' own and shares its state with them."""
+
+class _Adam:
+    """A fused Adam for a stack, that goes on from the nets' own and shares its state with them."""
+
+    def __init__(self, stack: _Stack, optimizers: Sequence[torch.optim.Adam]) -> None:
+        self.tensors = stack.tensors
         group = optimizers[0].param_groups[0]
-        adam = torch.optim.Adam(
-            self.tensors, lr=group['lr'], betas=group['betas'], eps=group['eps'], fused=True
-        )
-        own = {p: o.state[p] for o in optimizers for g in o.param_groups for p in g['params']}
-        for tensor in self.tensors:
-            adam.state[tensor] = {
+        self.settings = {
+            'lr': group['lr'],
+            'beta1': group['betas'][0],
+            'beta2': group['betas'][1],
+            'eps': group['eps'],
+            'weight_decay': 0.0,
+            'amsgrad': False,
+            'maximize': False,
+            'fused': True,
+        }
+        self.states = [
+            {
                 'step': torch.zeros(()),
                 'exp_avg': torch.zeros_like(tensor, requires_grad=False),
                 'exp_avg_sq': torch.zeros_like(tensor, requires_grad=False),
             }
-        for parameter, index, place in self.parts:
-            shared, state = adam.state[self.tensors[index]], own[parameter]
+            for tensor in self.tensors
+        ]
+        own = {p: o.state[p] for o in optimizers for g in o.param_groups for p in g['params']}
+        for parameter, index, place in stack.parts:
+            shared, state = self.states[index], own[parameter]
             for name, whole in shared.items():
                 view = whole if name == 'step' else whole[place]
                 if name in state:
                     view.copy_(state[name])
                 state[name] = view
-        return adam
+
+    def __call__(self, gradients: Sequence[Tensor]) -> None:
+        """One step; torch's function, since its optimizer's own work costs more than the step."""
+        steps, averages, squares = (
+            [state[name] for state in self.states] for name in ('step', 'exp_avg', 'exp_avg_sq')
+        )
+        with torch.no_grad():
+            adam(self.tensors, [*gradients], averages, squares, [], steps, **self.settings)
 
 
 class _Nets(_Stack):
@@ -86,14 +107,22 @@ class _Nets(_Stack):
                     parts.append((module.bias, len(tensors) + 1, (number, 0, rows)))
             tensors += [weights, biases[:, None]]
         super().__init__(tensors, parts)
-        self.kernels = [
-            products(precision, weights.shape[2], weights.shape[1]) for weights in tensors[::2]
-        ]
+        self.fixed = [tensor.detach() for tensor in tensors]
+        self.kernels, self.precise = (
+            [products(kind, weights.shape[2], weights.shape[1]) for weights in tensors[::2]]
+            for kind in (precision, FLOAT32)
+        )
 
-    def __call__(self, inputs: Tensor, frozen: bool = False) -> Tensor:
-        """Outputs [N, B, out] for inputs [N, B, in]; ``frozen``: no gradient for the parameters."""
-        tensors = [tensor.detach() for tensor in self.tensors] if frozen else self.tensors
-        return mlp(self.kernels, inputs, tensors)
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Outputs [N, B, out] for inputs [N, B, in]."""
+        return mlp(self.kernels, inputs, self.tensors)
+
+    def frozen(self, inputs: Tensor) -> Tensor:
+        """The same, with a gradient for the inputs alone.
+
+        It is precise: the slope of a value over actions is what flat parts leave of large weights.
+        """
+        return mlp(self.precise, inputs, self.fixed)
 
 
 def _linears(net: nn.Sequential) -> list[list[nn.Linear]]:
@@ -138,10 +167,10 @@ class RelayUpdate:
             [torch.stack([agent.log_ent_coef.data for agent in agents])],
             [(agent.log_ent_coef, 0, number) for number, agent in enumerate(agents)],
         )
-        self.actor_adam = self.actor.adam([agent.actor.optimizer for agent in agents])
-        self.critic_adam = self.critic.adam([agent.critic.optimizer for agent in agents])
-        self.temperature_adam = self.temperature.adam(
-            [agent.ent_coef_optimizer for agent in agents]
+        self.actor_adam = _Adam(self.actor, [agent.actor.optimizer for agent in agents])
+        self.critic_adam = _Adam(self.critic, [agent.critic.optimizer for agent in agents])
+        self.temperature_adam = _Adam(
+            self.temperature, [agent.ent_coef_optimizer for agent in agents]
         )
         self._figures: dict[str, Tensor] = {}
 
@@ -169,14 +198,13 @@ class RelayUpdate:
         temperature = log_temperature.detach().exp()[:, None]
         excess = log_prob.detach().mean(1) + self.target_entropy
         temperature_losses = -log_temperature.detach() * excess
-        log_temperature.grad = -excess
-        self.temperature_adam.step()
+        self.temperature_adam([-excess])
 
         own_rewards = torch.stack([rewards[name] for name in self.agents])
         with torch.no_grad():
             next_states = batch.next_states.expand(count, -1, -1)
             next_actions, next_log_prob = self._sample(next_states, noise[:, 1])
-            values = self._lowest(self.target, next_states, next_actions)
+            values = self._lowest(self.target.frozen, next_states, next_actions)
             values = values - temperature * next_log_prob
             targets = own_rewards + (1 - batch.terminated) * self.gamma * values
             targets = targets.repeat_interleave(self.critics, 0)
@@ -184,17 +212,13 @@ class RelayUpdate:
         inputs = torch.cat([batch.states, batch.actions], 1).expand(len(targets), -1, -1)
         # SB3: half the sum over an agent's critics of the mean squared error.
         critic_losses = 0.5 * (self.critic(inputs) - targets).square().mean((1, 2))
-        self.critic_adam.zero_grad()
-        critic_losses.sum().backward()
-        self.critic_adam.step()
+        self.critic_adam(torch.autograd.grad(critic_losses.sum(), self.critic.tensors))
         pause()
 
-        values = self._lowest(self.critic, states, actions, frozen=True)
+        values = self._lowest(self.critic.frozen, states, actions)
         actor_losses = (temperature * log_prob - values).mean((1, 2))
         pause()
-        self.actor_adam.zero_grad()
-        actor_losses.sum().backward()
-        self.actor_adam.step()
+        self.actor_adam(torch.autograd.grad(actor_losses.sum(), self.actor.tensors))
 
         with torch.no_grad():
             for target, source in zip(self.target.tensors, self.critic.tensors, strict=True):
@@ -226,9 +250,9 @@ class RelayUpdate:
         return actions, (gaussian - squash).sum(-1, keepdim=True)
 
     def _lowest(
-        self, critics: _Nets, states: Tensor, actions: Tensor, frozen: bool = False
+        self, critics: Callable[[Tensor], Tensor], states: Tensor, actions: Tensor
     ) -> Tensor:
         """Least value over each agent's critics, [N, B, 1]."""
         inputs = torch.cat([states, actions], -1).repeat_interleave(self.critics, 0)
-        values = critics(inputs, frozen)
+        values = critics(inputs)
         return values.reshape(len(states), self.critics, *values.shape[1:]).amin(1)

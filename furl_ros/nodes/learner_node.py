@@ -305,7 +305,7 @@ class LearnerNode(FurlNode):
         self.due_checkpoint = self.next_due(every.checkpoint_every)
         precision = resolve(self.train_config.matmul_precision)
         self.get_logger().info(
-            f'run folder: {self.folder.path}; matrix products of the agents in {precision}'
+            f"run folder: {self.folder.path}; the agents' gradients in {precision}"
         )
         return True
 

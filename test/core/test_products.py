@@ -10,7 +10,7 @@ from furl_ros.core.precision import AUTO, BFLOAT16, FLOAT32
 from furl_ros.core.products import BFloat16, OneDnn, Plain, mlp, products, resolve
 
 # Relative to the result as a whole: float32 sums, bfloat16's 8 bits.
-KINDS = [(Plain(), 1e-6), (OneDnn(), 1e-6), (BFloat16(), 2e-2)]
+KINDS = [(Plain(), 1e-6), (OneDnn(), 1e-6), (BFloat16(Plain()), 1e-2)]
 IDS = ['plain', 'onednn', 'bfloat16']
 ABLE = {'cpu_name': 'AMD EPYC', 'avx512_f': True, 'avx512_bf16': True}
 
@@ -26,32 +26,30 @@ def assert_close(result, expected, tolerance):
     assert (result - expected).norm() <= tolerance * expected.norm()
 
 
-@pytest.mark.parametrize('nets', [1, 3])
 @pytest.mark.parametrize(('kind', 'tolerance'), KINDS, ids=IDS)
-def test_products_of_one_layer(kind, tolerance, nets):
-    inputs, weights, biases = draw(nets, 40, 33), draw(nets, 50, 33, seed=1), draw(nets, 1, 50)
-    gradients = draw(nets, 40, 50, seed=2)
+def test_products_of_one_layer(kind, tolerance):
+    inputs, weights, biases = draw(40, 33), draw(50, 33, seed=1), draw(50)
+    gradients = draw(40, 50, seed=2)
+    exact = inputs.double() @ weights.double().t() + biases.double()
+    # Outputs are precise with all kinds.
+    assert_close(kind.outputs(inputs, weights, biases, False), exact, 1e-6)
+    assert_close(kind.outputs(inputs, weights, biases, True), exact.relu(), 1e-6)
     x, w, g = (kind.operand(tensor) for tensor in (inputs, weights, gradients))
-    exact = torch.bmm(inputs.double(), weights.double().transpose(1, 2)) + biases.double()
-    assert_close(kind.outputs(x, w, biases, False), exact, tolerance)
-    assert_close(kind.outputs(x, w, biases, True), exact.relu(), tolerance)
-    assert_close(
-        kind.input_gradients(g, w), torch.bmm(gradients.double(), weights.double()), tolerance
-    )
-    assert_close(
-        kind.weight_gradients(g, x),
-        torch.bmm(gradients.double().transpose(1, 2), inputs.double()),
-        tolerance,
-    )
+    exact = gradients.double() @ weights.double()
+    assert_close(kind.input_gradients(g, w).float(), exact, tolerance)
+    found = torch.full((50, 33), float('nan'))
+    kind.weight_gradients(g, x, found)
+    assert_close(found, gradients.double().t() @ inputs.double(), tolerance)
 
 
 @pytest.mark.parametrize(('kind', 'tolerance'), KINDS, ids=IDS)
-def test_inputs_that_nets_share_and_views_are_taken_as_they_are(kind, tolerance):
-    inputs, weights, biases = draw(20, 66), draw(2, 50, 66, seed=1)[:, :, ::2], draw(2, 1, 50)
-    shared = inputs[:, ::2].expand(2, -1, -1)
-    exact = shared.double() @ weights.double().transpose(1, 2) + biases.double()
-    result = kind.outputs(kind.operand(shared), kind.operand(weights), biases, False)
-    assert_close(result, exact, tolerance)
+def test_views_are_taken_as_they_are(kind, tolerance):
+    inputs, weights, biases = draw(20, 66)[:, ::2], draw(50, 66, seed=1)[:, ::2], draw(2, 50)[1]
+    exact = inputs.double() @ weights.double().t() + biases.double()
+    assert_close(kind.outputs(inputs, weights, biases, False), exact, 1e-6)
+    gradients, found = draw(50, 20).t(), draw(3, 50, 33)
+    kind.weight_gradients(kind.operand(gradients), kind.operand(inputs), found[1])
+    assert_close(found[1], gradients.double().t() @ inputs.double(), tolerance)
 
 
 def nets(count, sizes, seed=0):
@@ -81,9 +79,7 @@ def test_nets_and_their_gradients_against_torch(kind, tolerance):
     own = inputs.detach().clone().requires_grad_()
     outputs = mlp([kind] * 3, inputs, tensors)
     expected = torch.stack([net(x) for net, x in zip(made, own, strict=True)])
-    assert_close(outputs, expected, tolerance)
-    # bfloat16 may turn a ReLU near zero over, and with it the gradient of one sample.
-    tolerance *= 5
+    assert_close(outputs, expected, 1e-6)
     (outputs * wanted).sum().backward()
     (expected * wanted).sum().backward()
     assert_close(inputs.grad, own.grad, tolerance)

@@ -67,6 +67,7 @@ KINDS = (
 )
 # With a fixed goal a deterministic policy repeats one episode; with random goals this many count.
 RANDOM_GOAL_EPISODES = 20
+MOST_THREADS = 4  # of the learner
 
 
 def defaults() -> dict[str, Any]:
@@ -208,8 +209,13 @@ def sources_of(num_sims: int) -> tuple[str, ...]:
 
 
 def learner_threads(deterministic: bool) -> int:
-    """Torch threads of the learner: all cores but one, which simulation and reward need."""
-    return 1 if deterministic else max(1, len(os.sched_getaffinity(0)) - 1)
+    """Torch threads of the learner.
+
+    Half of the cores, since simulation, reward and alignment together take as much as the learner;
+    at most four, since products of 256 x 256 are too small for more and half of an update is not
+    products.
+    """
+    return 1 if deterministic else max(1, min(MOST_THREADS, len(os.sched_getaffinity(0)) // 2))
 
 
 def learner_cores(threads: int) -> list[int]:

@@ -205,6 +205,17 @@ class TestUpdates:
         one.update()
         assert one.owed == 4
 
+    def test_a_robot_can_be_answered_in_the_midst_of_one(self):
+        one = trainer()
+        play(one, length=40, learn=False)
+        one.start_episode()
+        acted = []
+        one.update(lambda: acted.append(one.act(state_of(0), len(acted))))
+        assert len(acted) > 1
+        assert one.updates == 1
+        assert one.stages.calls['relay_update'] == 1
+        assert all(np.isfinite(action).all() for action, _ in acted)
+
     def test_the_vlm_agent_sees_both_rewards_and_the_partner_the_task_alone(self):
         one = trainer(rho=0.05)
         play(one, length=40, success=(39,), learn=False)

@@ -143,6 +143,8 @@ class Executor(SingleThreadedExecutor):
 
     def __init__(self) -> None:
         super().__init__()
+        # Where rclpy keeps its tasks in another way than version 7 does, all is left to it.
+        self._short = hasattr(self, '_tasks')
         self._entities: _WaitSet | None = None
         self._looked = 0.0
 
@@ -175,6 +177,9 @@ class Executor(SingleThreadedExecutor):
         Args:
             timeout_sec: seconds to wait at most; None: no limit.
         """
+        if not self._short:
+            super().spin_once(timeout_sec)
+            return
         if self._entities is None:
             self._entities = _WaitSet(self)
         if self._is_shutdown:

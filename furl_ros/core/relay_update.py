@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One gradient step of several SAC agents on one batch, in one batched computation.
+"""One gradient step of several SAC agents on one batch, in one computation.
 
 The agents are Stable-Baselines3's, and the arithmetic is that of its ``SAC.train`` (same random
-numbers in the same order, same results up to float rounding); the layers of all agents and critics
-are stacked, so that each becomes one batched matrix product, the critics take no gradient in the
-actor's loss, and Adam is fused. The stacked tensors are the agents' own parameters and optimizer
-states (views), so acting, saving and loading stay SB3's.
+numbers in the same order, same results up to float rounding). The layers of all agents and critics
+are stacked, so that losses, Adam and the targets are one operation for all; each net's products
+are made by the fastest kernels, and the critics take no gradient in the actor's loss. The stacked
+tensors are the agents' own parameters and optimizer states (views), so acting, saving and loading
+stay SB3's.
 """
 
 import math

@@ -142,6 +142,22 @@ def test_messages_after_one_that_came_are_left_to_come_together(node, monkeypatc
     executor.shutdown()
 
 
+def test_with_another_rclpy_all_is_left_to_it(node, monkeypatch):
+    executor = Executor()
+    monkeypatch.setattr(executor, '_short', False)
+    monkeypatch.setattr(executor, '_do_others', None)
+    got = threading.Event()
+    node.create_subscription(Int32, 'other', lambda _: got.set(), 10)
+    publisher = node.create_publisher(Int32, 'other', 10)
+    executor.add_node(node)
+    thread = spin(executor)
+    while not got.wait(0.1):
+        publisher.publish(Int32())
+    executor.shutdown()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+
+
 def test_a_flood_does_not_hold_up_timers(node, executor):
     publisher = node.create_publisher(Int32, 'flood', 10)
     # Each message calls for the next.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The batched update against Stable-Baselines3's own, and the agents that share its tensors."""
+"""The update of all agents at once against SB3's own, and the agents that share its tensors."""
 
 from types import SimpleNamespace
 

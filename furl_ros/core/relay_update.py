@@ -22,6 +22,7 @@ from torch.optim.adam import adam
 from furl_ros.core.precision import FLOAT32
 from furl_ros.core.products import mlp, products
 from furl_ros.core.replay import Batch
+from furl_ros.core.timing import Stages
 
 _TANH_EPSILON = 1e-6  # SB3's SquashedDiagGaussianDistribution
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
@@ -141,10 +142,14 @@ class RelayUpdate:
         agents: SB3 SAC agents by name, with equal spaces, nets and hyper-parameters (MlpPolicy,
             ReLU, ent_coef 'auto', no SDE).
         precision: of the matrix products: 'float32', 'bfloat16' or 'auto' (see ``products``).
+        stages: where the seconds of each phase are added up.
     """
 
-    def __init__(self, agents: Mapping[str, SAC], precision: str = FLOAT32) -> None:
+    def __init__(
+        self, agents: Mapping[str, SAC], precision: str = FLOAT32, stages: Stages | None = None
+    ) -> None:
         self.agents = dict(agents)
+        self.stages = stages or Stages()
         agents = list(agents.values())
         first = agents[0]
         self.gamma, self.tau = first.gamma, first.tau
@@ -192,7 +197,8 @@ class RelayUpdate:
         # SB3 draws, agent by agent, for the states and then for the next states.
         noise = torch.randn(count, 2, size, batch.actions.shape[1])
         states = batch.states.expand(count, -1, -1)
-        actions, log_prob = self._sample(states, noise[:, 0])
+        with self.stages('policies'):
+            actions, log_prob = self._sample(states, noise[:, 0])
         pause()
 
         (log_temperature,) = self.temperature.tensors
@@ -202,7 +208,7 @@ class RelayUpdate:
         self.temperature_adam([-excess])
 
         own_rewards = torch.stack([rewards[name] for name in self.agents])
-        with torch.no_grad():
+        with torch.no_grad(), self.stages('targets'):
             next_states = batch.next_states.expand(count, -1, -1)
             next_actions, next_log_prob = self._sample(next_states, noise[:, 1])
             values = self._lowest(self.target.frozen, next_states, next_actions)
@@ -210,16 +216,18 @@ class RelayUpdate:
             targets = own_rewards + (1 - batch.terminated) * self.gamma * values
             targets = targets.repeat_interleave(self.critics, 0)
         pause()
-        inputs = torch.cat([batch.states, batch.actions], 1).expand(len(targets), -1, -1)
-        # SB3: half the sum over an agent's critics of the mean squared error.
-        critic_losses = 0.5 * (self.critic(inputs) - targets).square().mean((1, 2))
-        self.critic_adam(torch.autograd.grad(critic_losses.sum(), self.critic.tensors))
+        with self.stages('critics'):
+            inputs = torch.cat([batch.states, batch.actions], 1).expand(len(targets), -1, -1)
+            # SB3: half the sum over an agent's critics of the mean squared error.
+            critic_losses = 0.5 * (self.critic(inputs) - targets).square().mean((1, 2))
+            self.critic_adam(torch.autograd.grad(critic_losses.sum(), self.critic.tensors))
         pause()
 
-        values = self._lowest(self.critic.frozen, states, actions)
-        actor_losses = (temperature * log_prob - values).mean((1, 2))
-        pause()
-        self.actor_adam(torch.autograd.grad(actor_losses.sum(), self.actor.tensors))
+        with self.stages('actors'):
+            values = self._lowest(self.critic.frozen, states, actions)
+            actor_losses = (temperature * log_prob - values).mean((1, 2))
+            pause()
+            self.actor_adam(torch.autograd.grad(actor_losses.sum(), self.actor.tensors))
 
         with torch.no_grad():
             for target, source in zip(self.target.tensors, self.critic.tensors, strict=True):

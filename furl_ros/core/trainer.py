@@ -295,6 +295,7 @@ class Trainer:
                 self.relay_update = RelayUpdate(
                     {name: self.agents[name].sac for name in learning},
                     self.config.matmul_precision,
+                    self.stages,
                 )
             self.relay_update(batch, rewards, pause)
         self.updates += 1

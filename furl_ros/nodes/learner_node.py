@@ -348,7 +348,8 @@ class LearnerNode(FurlNode):
 
     def answer(self, target: int) -> bool:
         """Take in what has come, and act where that is due; False when there was nothing."""
-        progress = self.inbox.drain()
+        with self.stages('join'):
+            progress = self.inbox.drain()
         if progress:
             self.heard = time.monotonic()
         for source in self.sources:

@@ -7,11 +7,7 @@ Every setting of the graph may be given as ``name:=value``; the most used ones a
 import os
 
 import yaml
-from launch.actions import (
-    LogInfo,
-    OpaqueFunction,
-    RegisterEventHandler,
-)
+from launch.actions import LogInfo, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnShutdown
 
 from furl_ros.bridge import config, graph

@@ -7,6 +7,16 @@ from furl_ros.core.methods import METHODS
 from furl_ros.core.settings import setting
 
 
+def _gather() -> float:
+    return setting(
+        0.1,
+        'Seconds to let further messages come together after one has come, to work on them at once;'
+        ' 0: none. Frames of a free-running camera never wait.',
+        low=0,
+        high=1,
+    )
+
+
 @dataclass(frozen=True)
 class SimNodeConfig:
     """Parameters of the node beside those of the simulation."""
@@ -44,13 +54,7 @@ class AlignmentNodeConfig:
         ('',), "Namespaces of the robots, relative to the node's; '' for its own."
     )
     resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
-    gather: float = setting(
-        0.1,
-        'Lock-step: seconds to let further messages come together after one has come, to work on'
-        ' them at once; 0: none.',
-        low=0,
-        high=1,
-    )
+    gather: float = _gather()
     torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
 
 
@@ -126,11 +130,5 @@ class RewardNodeConfig:
     deterministic: bool = setting(
         False, 'Encode one frame at a time: an embedding never depends on what arrived beside it.'
     )
-    gather: float = setting(
-        0.1,
-        'Lock-step: seconds to let further messages come together after one has come, to work on'
-        ' them at once; 0: none.',
-        low=0,
-        high=1,
-    )
+    gather: float = _gather()
     torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)

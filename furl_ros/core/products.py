@@ -17,9 +17,6 @@ from furl_ros.core.precision import AUTO, BFLOAT16, FLOAT32
 _LEAST_WIDTH = {'onednn': 32, BFLOAT16: 128}
 
 
-_linear = torch.ops.mkldnn._linear_pointwise
-
-
 class Products(Protocol):
     """The three products of a linear layer.
 
@@ -64,14 +61,18 @@ class Plain:
 class OneDnn(Plain):
     """float32 by oneDNN's kernels, through the operator of torch's own compiler."""
 
+    def __init__(self) -> None:
+        # Not at import: a torch without oneDNN has no such operator.
+        self._linear = torch.ops.mkldnn._linear_pointwise
+
     def outputs(self, inputs: Tensor, weights: Tensor, biases: Tensor, relu: bool) -> Tensor:
-        return _linear(inputs, weights, biases, 'relu' if relu else 'none', [], '')
+        return self._linear(inputs, weights, biases, 'relu' if relu else 'none', [], '')
 
     def input_gradients(self, gradients: Tensor, weights: Tensor) -> Tensor:
-        return _linear(gradients, weights.t(), None, 'none', [], '')
+        return self._linear(gradients, weights.t(), None, 'none', [], '')
 
     def weight_gradients(self, gradients: Tensor, inputs: Tensor, out: Tensor) -> None:
-        out.copy_(_linear(gradients.t(), inputs.t(), None, 'none', [], ''))
+        out.copy_(self._linear(gradients.t(), inputs.t(), None, 'none', [], ''))
 
 
 class BFloat16:

@@ -60,28 +60,23 @@ class _Adam:
             'maximize': False,
             'fused': True,
         }
-        self.states = [
-            {
-                'step': torch.zeros(()),
-                'exp_avg': torch.zeros_like(tensor, requires_grad=False),
-                'exp_avg_sq': torch.zeros_like(tensor, requires_grad=False),
-            }
-            for tensor in self.tensors
-        ]
+        self.state = {
+            'exp_avg': [torch.zeros_like(t, requires_grad=False) for t in self.tensors],
+            'exp_avg_sq': [torch.zeros_like(t, requires_grad=False) for t in self.tensors],
+            'step': [torch.zeros(()) for _ in self.tensors],
+        }
         own = {p: o.state[p] for o in optimizers for g in o.param_groups for p in g['params']}
         for parameter, index, place in stack.parts:
-            shared, state = self.states[index], own[parameter]
-            for name, whole in shared.items():
-                view = whole if name == 'step' else whole[place]
+            state = own[parameter]
+            for name, shared in self.state.items():
+                view = shared[index] if name == 'step' else shared[index][place]
                 if name in state:
                     view.copy_(state[name])
                 state[name] = view
 
     def __call__(self, gradients: Sequence[Tensor]) -> None:
         """One step; torch's function, since its optimizer's own work costs more than the step."""
-        steps, averages, squares = (
-            [state[name] for state in self.states] for name in ('step', 'exp_avg', 'exp_avg_sq')
-        )
+        averages, squares, steps = self.state.values()
         with torch.no_grad():
             adam(self.tensors, [*gradients], averages, squares, [], steps, **self.settings)
 

@@ -14,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
 from std_msgs.msg import Int32
 
+from furl_ros.bridge import executor as bridge_executor
 from furl_ros.bridge.executor import Executor
 
 MESSAGES = 20
@@ -51,14 +52,20 @@ def until(condition):
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        # Not time.sleep: a test puts another one in its place.
+        threading.Event().wait(0.01)
 
 
-def until_quietly(condition):
-    """Wait for a condition without sleeping."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
+def counting_reader(node):
+    """Numbers that a reader of a topic got, its publisher, and the executor, not spinning yet."""
+    got = []
+    node.create_subscription(Int32, 'many', lambda message: got.append(message.data), 10)
+    publisher = node.create_publisher(Int32, 'many', 10)
+    executor = Executor()
+    executor.add_node(node)
+    executor.spin_once(0)
+    until(lambda: publisher.get_subscription_count() == 1)
+    return got, publisher, executor
 
 
 def collections_per_message(executor, node, monkeypatch):
@@ -76,7 +83,7 @@ def collections_per_message(executor, node, monkeypatch):
     publisher.publish(Int32())
     assert got.wait(PATIENCE_S)
     with monkeypatch.context() as patch:
-        for module in (executors, __import__('furl_ros.bridge.executor', fromlist=['executor'])):
+        for module in (executors, bridge_executor):
             patch.setattr(module, 'NumberOfEntities', counted)
         for number in range(MESSAGES):
             got.clear()
@@ -98,13 +105,7 @@ def test_rclpys_own_collects_for_each_message(node, monkeypatch):
 
 
 def test_messages_that_wait_are_taken_at_once_and_in_order(node):
-    got = []
-    node.create_subscription(Int32, 'many', lambda message: got.append(message.data), 10)
-    publisher = node.create_publisher(Int32, 'many', 10)
-    executor = Executor()
-    executor.add_node(node)
-    executor.spin_once(0)
-    until(lambda: publisher.get_subscription_count() == 1)
+    got, publisher, executor = counting_reader(node)
     for number in range(5):
         publisher.publish(Int32(data=number))
     until(lambda: executor.spin_once(0.1) or got)
@@ -113,12 +114,7 @@ def test_messages_that_wait_are_taken_at_once_and_in_order(node):
 
 
 def test_messages_after_one_that_came_are_left_to_come_together(node, monkeypatch):
-    got = []
-    node.create_subscription(Int32, 'many', lambda message: got.append(message.data), 10)
-    publisher = node.create_publisher(Int32, 'many', 10)
-    executor = Executor()
-    executor.add_node(node)
-    executor.spin_once(0)
+    got, publisher, executor = counting_reader(node)
     executor.gather = 0.5
     slept = []
 
@@ -127,11 +123,10 @@ def test_messages_after_one_that_came_are_left_to_come_together(node, monkeypatc
         for number in range(1, 4):
             publisher.publish(Int32(data=number))
 
-    until(lambda: publisher.get_subscription_count() == 1)
     with monkeypatch.context() as patch:
         patch.setattr('furl_ros.bridge.executor.time.sleep', sleep)
         publisher.publish(Int32(data=0))
-        until_quietly(lambda: executor.spin_once(0) or got)
+        until(lambda: executor.spin_once(0) or got)
     # The first one was handed on before.
     assert slept == [(0.5, [0])]
     executor.gather = 0.0

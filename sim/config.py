@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from furl_ros.core.settings import setting
 
+MINUS_ONE_ZERO, ZERO_ONE = SUCCESS_REWARDS = ('-1/0', '0/1')
+
 
 @dataclass(frozen=True)
 class SimConfig:
@@ -32,6 +34,19 @@ class SimConfig:
         choices=('fast', 'full'),
     )
     horizon: int = setting(
-        0, "Steps until an episode is truncated; 0: the environment's own (Meta-World: 500).", low=0
+        0, "Simulation steps until an episode is truncated; 0: the environment's own (Meta-World: 500).", low=0
     )
     render: bool = setting(True, 'Return a frame with every step.')
+    action_repeat: int = setting(
+        1,
+        'Simulation steps that each action is held for; only the last is drawn. Steps of a run are'
+        ' actions.',
+        low=1,
+        high=100,
+    )
+    success_reward: str = setting(
+        MINUS_ONE_ZERO,
+        'Task reward of a step without / with success. Environments without a success signal keep'
+        ' their own.',
+        choices=SUCCESS_REWARDS,
+    )

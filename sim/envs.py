@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.spaces import Box
 
 from furl_ros.core.settings import SettingError, check
-from sim.config import SimConfig
+from sim.config import MINUS_ONE_ZERO, SimConfig
 from sim.renderer import (
     CameraIntrinsics,
     CameraPose,
@@ -32,9 +32,9 @@ class Step(NamedTuple):
     Attributes:
         state: float32 [S].
         action: float32 [A] as carried out, after clipping; empty after a reset.
-        task_reward: success - 1; 0.0 after a reset. Environments without a success signal put
-            their own reward here.
-        success: the task is solved in this state.
+        task_reward: success - 1, or success (see ``success_reward``); 0.0 after a reset.
+            Environments without a success signal put their own reward here, summed over repeats.
+        success: the task is solved in this state (of repeated actions: in the last one).
         terminated: the environment ended the episode; there is no value beyond this state.
         truncated: the time limit ended the episode; the value beyond this state counts.
         frame: uint8 [height, width, 3], RGB, upright, unmirrored, contiguous and not shared with
@@ -56,7 +56,7 @@ class SimEnv:
     Attributes:
         config: what it was made from.
         observation_space, action_space: flat float32 Box spaces.
-        control_period: simulated seconds per step.
+        control_period: simulated seconds per action, repeats included.
         episode_seed: seed that the present episode was reset with (also when it was drawn).
     """
 
@@ -73,7 +73,7 @@ class SimEnv:
         self.config = config
         self.observation_space = observation_space
         self.action_space = action_space
-        self.control_period = control_period
+        self.control_period = control_period * config.action_repeat
         self.episode_seed = 0
         self._env = env
         self._horizon = horizon
@@ -151,7 +151,7 @@ class SimEnv:
         )
 
     def step(self, action: np.ndarray) -> Step:
-        """Carry out one action for one control period.
+        """Carry out one action for one control period: as often as ``action_repeat`` says.
 
         Args:
             action: [A]; clipped to the action space.
@@ -170,18 +170,22 @@ class SimEnv:
         if not np.isfinite(action).all():
             raise ValueError(f'action is {action.tolist()}; accepted: finite numbers')
         action = np.clip(action, self.action_space.low, self.action_space.high)
-        state, reward, terminated, truncated, info = self._env.step(
-            action.reshape(self._env.action_space.shape)
-        )
-        self._steps += 1
-        truncated = bool(truncated) or self._steps == self._horizon
-        if terminated or truncated:
-            self._steps = None
+        own_reward, terminated, truncated = 0.0, False, False
+        for _ in range(self.config.action_repeat):
+            state, reward, terminated, truncated, info = self._env.step(
+                action.reshape(self._env.action_space.shape)
+            )
+            own_reward += float(reward)
+            self._steps += 1
+            truncated = bool(truncated) or self._steps == self._horizon
+            if terminated or truncated:
+                self._steps = None
+                break
         success = info.get('success', info.get('is_success'))
         return Step(
             state=_flat(state),
             action=action,
-            task_reward=float(reward) if success is None else float(bool(success)) - 1.0,
+            task_reward=own_reward if success is None else self._success_reward(success),
             success=bool(success),
             terminated=bool(terminated),
             truncated=truncated,
@@ -216,6 +220,9 @@ class SimEnv:
 
     def _reset(self, seed: int) -> np.ndarray:
         return self._env.reset(seed=seed)[0]
+
+    def _success_reward(self, success: bool) -> float:
+        return float(bool(success)) - (self.config.success_reward == MINUS_ONE_ZERO)
 
     def _open_renderer(self) -> None:
         config, data = self.config, self._env.unwrapped.data

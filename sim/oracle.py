@@ -60,7 +60,7 @@ def goal_image(config: SimConfig) -> np.ndarray | None:
     Raises:
         SettingError: as `sim.envs.make`, and when frames cannot be drawn on this machine.
     """
-    env = make(replace(config, horizon=0, render=False))
+    env = make(replace(config, horizon=0, render=False, action_repeat=1))
     try:
         policy = oracle(env)
         if policy is None:

@@ -68,7 +68,7 @@ class Agent:
             batch_size=config.batch_size,
             tau=config.tau,
             gamma=config.gamma,
-            ent_coef='auto',
+            ent_coef=f'auto_{config.initial_temperature}',
             target_entropy=-float(np.prod(action_space.shape)) / 2,
             policy_kwargs={'net_arch': [config.hidden_units] * 2},
             device='cpu',

@@ -19,6 +19,9 @@ class TrainConfig:
     warmup_steps: int = setting(
         10_000, 'Uniformly random actions before learning starts.', low=1, high=10**9
     )
+    warmup_hold: int = setting(
+        1, 'Steps that each action of the warm-up is held for.', low=1, high=1_000
+    )
     updates_per_step: int = setting(
         1, 'Gradient steps of each agent per environment step.', low=1, high=100
     )
@@ -26,9 +29,23 @@ class TrainConfig:
     learning_rate: float = setting(
         1e-4, 'Adam step size of actor, critics and temperature.', low=1e-8, high=1
     )
+    initial_temperature: float = setting(
+        1.0,
+        "SAC's temperature at the start. Adam moves its logarithm by learning_rate at most, so that"
+        ' short runs need a low one.',
+        low=1e-8,
+        high=1e3,
+    )
     gamma: float = setting(0.99, 'Discount per step.', low=0, high=1)
     tau: float = setting(0.01, 'Step of the target networks per update.', low=0, high=1)
     batch_size: int = setting(256, 'Transitions per update.', low=1, high=65_536)
+    success_share: float = setting(
+        0.0,
+        'Share of each batch that is drawn from episodes with a success, once there is one'
+        ' (symmetric sampling, arXiv 2302.02948, with the own successes as the demonstrations).',
+        low=0,
+        high=1,
+    )
     buffer_size: int = setting(500_000, 'Transitions that the replay keeps.', low=1_000, high=10**8)
     hidden_units: int = setting(
         256, 'Units of each of the two hidden layers of actor and critics.', low=1, high=65_536

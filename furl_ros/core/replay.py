@@ -95,6 +95,9 @@ class Replay:
             'episode': np.zeros(capacity, np.int32),
             'step': np.zeros(capacity, np.int32),
         }
+        # Rows of finished episodes with a success; their slots, None when they have changed.
+        self._succeeded = np.zeros(capacity, bool)
+        self._success_slots: np.ndarray | None = None
         # Slots of the transitions before and after, -1 for none.
         links = capacity if keeps_previous else 0
         self._previous = np.full(links, -1, np.int32)
@@ -116,7 +119,28 @@ class Replay:
             self._link(slot, transition)
         for name, array in self.arrays.items():
             array[slot] = getattr(transition, name)
+        if self._succeeded[slot]:
+            self._succeeded[slot] = False
+            self._success_slots = None
         self.written += 1
+
+    def mark_success(self, source: int, episode: int) -> None:
+        """Remember that a finished episode had a success: ``sample`` may prefer its rows."""
+        used = slice(len(self))
+        rows = (self.arrays['source'][used] == source) & (self.arrays['episode'][used] == episode)
+        self._succeeded[used] |= rows
+        self._success_slots = None
+
+    def _draw(self, generator: np.random.Generator, count: int, success_share: float) -> np.ndarray:
+        """Slots of a batch, int64 [count]."""
+        if not success_share:
+            return generator.integers(len(self), size=count)
+        if self._success_slots is None:
+            self._success_slots = np.flatnonzero(self._succeeded)
+        preferred = round(success_share * count) if len(self._success_slots) else 0
+        chosen = generator.integers(len(self._success_slots), size=preferred) if preferred else []
+        rest = generator.integers(len(self), size=count - preferred)
+        return np.concatenate([self._success_slots[chosen], rest]) if preferred else rest
 
     def _link(self, slot: int, transition: Transition) -> None:
         """Note where the frame before a transition is that is about to be written to a slot."""
@@ -148,9 +172,18 @@ class Replay:
             self._apart[slot] = np.array(transition.previous_embedding, embeddings.dtype)
         self._newest[transition.source] = slot
 
-    def sample(self, generator: np.random.Generator, count: int) -> Batch:
-        """Draw transitions uniformly, with replacement."""
-        rows = generator.integers(len(self), size=count)
+    def sample(
+        self, generator: np.random.Generator, count: int, success_share: float = 0.0
+    ) -> Batch:
+        """Draw transitions uniformly, with replacement.
+
+        Args:
+            generator: of the draws.
+            count: B.
+            success_share: share of them that is drawn from the episodes with a success alone, if
+                there is one.
+        """
+        rows = self._draw(generator, count, success_share)
 
         def column(name: str) -> Tensor:
             return torch.from_numpy(self.arrays[name][rows]).float()
@@ -175,6 +208,7 @@ class Replay:
     def state(self) -> dict[str, np.ndarray]:
         """What has been written, for a checkpoint."""
         state = {name: array[: len(self)] for name, array in self.arrays.items()}
+        state['succeeded'] = self._succeeded[: len(self)]
         if self.keeps_previous:
             slots = np.array(sorted(self._apart), np.int32)
             embeddings = np.zeros((len(slots), self.arrays['embedding'].shape[1]), np.float16)
@@ -206,6 +240,10 @@ class Replay:
                 )
         for name, array in self.arrays.items():
             array[:used] = state[name]
+        self._succeeded[:] = False
+        # Checkpoints of earlier versions have no such column.
+        self._succeeded[:used] = state.get('succeeded', False)
+        self._success_slots = None
         self.written = written
         if self.keeps_previous:
             self._restore_links(state)

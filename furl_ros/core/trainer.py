@@ -134,6 +134,8 @@ class Trainer:
         self.recent = deque[bool](maxlen=WINDOW)
         self.last_evaluation: Evaluation | None = None
         self._running: dict[int, dict[str, list]] = {}
+        # The action that is held in the warm-up, and for how many more steps, of each source.
+        self._held: dict[int, tuple[np.ndarray, int]] = {}
 
     @property
     def success_rate(self) -> float:
@@ -155,6 +157,7 @@ class Trainer:
         self.relay.start_episode(source)
         number = self.started[source]
         self.started[source] += 1
+        self._held.pop(source, None)
         self._running[source] = {'success': [], 'reward': [], 'score': [], 'agent': []}
         return number
 
@@ -172,7 +175,7 @@ class Trainer:
         with self.stages('act'):
             if self.acted < self.config.warmup_steps:
                 agent = RANDOM
-                scaled = self.generator.uniform(-1, 1, self.action_space.shape)
+                scaled = self._random_action(source)
             else:
                 agent = self.relay.agent(step, source)
                 scaled = self.agents[agent].act(state)
@@ -182,6 +185,15 @@ class Trainer:
             self.acted += 1
             self._running[source]['agent'].append(agent)
             return self.unscale(scaled), agent
+
+    def _random_action(self, source: int) -> np.ndarray:
+        """Uniform in [-1, 1], and the same again for ``warmup_hold`` steps of an episode."""
+        action, left = self._held.get(source, (None, 0))
+        if not left:
+            action = self.generator.uniform(-1, 1, self.action_space.shape)
+            left = self.config.warmup_hold
+        self._held[source] = (action, left - 1)
+        return action
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """Map an action from [-1, 1] to the environment's units, float32 [A]."""
@@ -227,6 +239,8 @@ class Trainer:
         else:
             phase = 'relay' if self.relay.active else VLM
         self.relay.add_positives(count_positives(success))
+        if any(success):
+            self.replay.mark_success(source, episode)
         self.recent.append(any(success))
         self.episodes += 1
         return Episode(
@@ -282,7 +296,9 @@ class Trainer:
             pause: called a few times on the way, where the agents can act.
         """
         with self.stages('sample'):
-            batch = self.replay.sample(self.generator, self.config.batch_size)
+            batch = self.replay.sample(
+                self.generator, self.config.batch_size, self.config.success_share
+            )
         rewards = {VLM: batch.task_rewards, SAC: batch.task_rewards}
         if self.method.vlm:
             with self.stages('relabel'):

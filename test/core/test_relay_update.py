@@ -133,11 +133,11 @@ def test_a_hundred_updates_in_double_precision_are_those_of_sb3(monkeypatch):
         assert_same(tensors(plain.agents[name]), ours_now, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
-def test_wide_nets_stay_near_plain_sb3_in_either_precision(precision):
+def test_wide_nets_stay_near_plain_sb3():
+    """They may be computed by other kernels than torch's."""
     config = TrainConfig(hidden_units=128, batch_size=32)
     plain, ours = PlainAgents(config=config), made(config=config)
-    update = RelayUpdate({name: agent.sac for name, agent in ours.items()}, precision)
+    update = update_of(ours)
     for number, (batch, rewards) in enumerate(batches(10)):
         for each in (plain, update):
             torch.manual_seed(number)
@@ -146,12 +146,11 @@ def test_wide_nets_stay_near_plain_sb3_in_either_precision(precision):
     for name in NAMES:
         values = plain.agents[name].logger.name_to_value
         for figure in ('actor_loss', 'critic_loss', 'ent_coef', 'ent_coef_loss'):
-            near = pytest.approx(values[f'train/{figure}'], rel=2e-2, abs=2e-2)
+            near = pytest.approx(values[f'train/{figure}'], rel=1e-4, abs=1e-5)
             assert figures[f'{name}/{figure}'] == near
-        # 10 steps of 1e-4 each.
         ours_now, plain_now = ours[name].sac.policy, plain.agents[name].policy
         for one, other in zip(ours_now.parameters(), plain_now.parameters(), strict=True):
-            assert (one - other).abs().mean() < (1e-7 if precision == 'float32' else 1e-4)
+            assert (one - other).abs().mean() < 1e-7
 
 
 def test_no_figures_before_the_first_update():

@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The update of all agents at once against SB3's own, and the agents that share its tensors."""
 
-from types import SimpleNamespace
-
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from core_support import assert_same, tensors
+from core_support import assert_same, tensors, train_by_sb3
 from stable_baselines3 import SAC
 from stable_baselines3.common import policies
-from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.type_aliases import ReplayBufferSamples
 
 from furl_ros.core.agents import Agent
 from furl_ros.core.config import TrainConfig
@@ -48,13 +44,10 @@ class PlainAgents:
                 device='cpu',
                 seed=seed,
             )
-            self.agents[name].set_logger(Logger(folder=None, output_formats=[]))
 
     def __call__(self, batch, rewards):
         for name, sac in self.agents.items():
-            sample = ReplayBufferSamples(*batch[:4], rewards[name])
-            sac.replay_buffer = SimpleNamespace(sample=lambda size, env=None, sample=sample: sample)
-            sac.train(gradient_steps=1, batch_size=len(batch.states))
+            train_by_sb3(sac, batch, rewards[name])
 
 
 def made(names=NAMES, config=CONFIG):

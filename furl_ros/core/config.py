@@ -46,6 +46,11 @@ class TrainConfig:
         low=0,
         high=1,
     )
+    return_bound: bool = setting(
+        False,
+        "Values learned are at least what an episode's task rewards really came to (self-imitation,"
+        ' arXiv 1806.05635): one success reaches its whole episode at once.',
+    )
     buffer_size: int = setting(500_000, 'Transitions that the replay keeps.', low=1_000, high=10**8)
     hidden_units: int = setting(
         256, 'Units of each of the two hidden layers of actor and critics.', low=1, high=65_536

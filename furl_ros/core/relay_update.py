@@ -168,6 +168,7 @@ class RelayUpdate:
         batch: Batch,
         rewards: Mapping[str, Tensor],
         pause: Callable[[], None] = lambda: None,
+        bounds: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Update all agents.
 
@@ -175,6 +176,8 @@ class RelayUpdate:
             batch: the transitions, shared by the agents.
             rewards: each agent's own rewards by its name, float32 [B, 1].
             pause: called a few times on the way, where the agents can act.
+            bounds: values of the states and actions that each agent's targets are not to fall
+                below, by its name, float32 [B, 1]; None for none.
         """
         count, size = len(self.agents), len(batch.states)
         # SB3 draws, agent by agent, for the states and then for the next states.
@@ -197,6 +200,8 @@ class RelayUpdate:
             values = self._lowest(self.target, next_states, next_actions)
             values = values - temperature * next_log_prob
             targets = own_rewards + (1 - batch.terminated) * self.gamma * values
+            if bounds is not None:
+                targets = targets.maximum(torch.stack([bounds[name] for name in self.agents]))
             targets = targets.repeat_interleave(self.critics, 0)
         pause()
         with self.stages('critics'):

@@ -75,6 +75,27 @@ def batches(count, size=32, seed=0):
                       'sac': batch.task_rewards}  # fmt: skip
 
 
+def test_targets_do_not_fall_below_the_bounds():
+    """Bounds far above all values are the targets; minus infinity changes nothing."""
+
+    def updated(bound):
+        agents = made()
+        update = update_of(agents)
+        torch.manual_seed(0)
+        for batch, rewards in batches(5):
+            bounds = None if bound is None else {n: torch.full((32, 1), bound) for n in NAMES}
+            update(batch, rewards, bounds=bounds)
+        return agents, update.figures()
+
+    (free, figures), (unbound, same), (_, bound) = map(updated, (None, -torch.inf, 5.0))
+    assert figures == same
+    for name in NAMES:
+        assert_same(tensors(free[name].sac), tensors(unbound[name].sac))
+        # Two critics with values near 0 are asked for 5: half of 2 x 25.
+        assert bound[f'{name}/critic_loss'] == pytest.approx(25, rel=0.3)
+        assert figures[f'{name}/critic_loss'] < 8
+
+
 @pytest.mark.parametrize('names', [NAMES, ('vlm',)])
 def test_updates_are_those_of_plain_sb3(names):
     """Parameters, targets, temperatures and optimizer states, under the same random numbers."""

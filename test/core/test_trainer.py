@@ -101,7 +101,7 @@ class Recorder:
         self.calls = []
         one.relay_update = self
 
-    def __call__(self, batch, rewards, pause):
+    def __call__(self, batch, rewards, pause, bounds):
         self.calls.append((batch, rewards))
 
 

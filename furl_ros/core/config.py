@@ -55,6 +55,11 @@ class TrainConfig:
     hidden_units: int = setting(
         256, 'Units of each of the two hidden layers of actor and critics.', low=1, high=65_536
     )
+    normalize_states: bool = setting(
+        False,
+        "The nets see states less the warm-up's mean, divided by its standard deviation (for each"
+        ' value, at least a tenth of the largest one). The saved policy takes plain states.',
+    )
     partner_noise: float = setting(
         0.2,
         "Standard deviation of the noise on the SAC partner's actions, in units of the scaled"

@@ -122,6 +122,8 @@ class Trainer:
         self.relay_update: RelayUpdate | None = None
         self.generator = np.random.default_rng([config.seed, 3])
         self.stages = Stages()
+        # Mean and scale of the states, float32 [S] each, once the warm-up has shown them.
+        self.normalizer: tuple[np.ndarray, np.ndarray] | None = None
         self.heads: RewardHeads | None = None
         self.heads_version = 0
         self.steps = 0
@@ -178,7 +180,7 @@ class Trainer:
                 scaled = self._random_action(source)
             else:
                 agent = self.relay.agent(step, source)
-                scaled = self.agents[agent].act(state)
+                scaled = self.agents[agent].act(self.normalize(state))
                 if agent == SAC:
                     noise = self.generator.normal(0, self.config.partner_noise, scaled.shape)
                     scaled = np.clip(scaled + noise, -1, 1)
@@ -194,6 +196,25 @@ class Trainer:
             left = self.config.warmup_hold
         self._held[source] = (action, left - 1)
         return action
+
+    def _best_action(self, state: np.ndarray) -> np.ndarray:
+        return self.agents[VLM].act(self.normalize(state), deterministic=True)
+
+    def normalize(self, states: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """States as the nets see them, float32 [..., S]."""
+        if self.normalizer is None:
+            return states
+        mean, scale = self.normalizer
+        if isinstance(states, torch.Tensor):
+            mean, scale = torch.from_numpy(mean), torch.from_numpy(scale)
+        return (states - mean) / scale
+
+    def _fit_normalizer(self) -> None:
+        """Take mean and scale from the states so far."""
+        states = self.replay.arrays['state'][: len(self.replay)].astype(np.float64)
+        deviation = states.std(0)
+        scale = np.maximum(deviation, max(0.1 * deviation.max(), 1e-6))
+        self.normalizer = states.mean(0).astype(np.float32), scale.astype(np.float32)
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """Map an action from [-1, 1] to the environment's units, float32 [A]."""
@@ -307,9 +328,14 @@ class Trainer:
         Args:
             pause: called a few times on the way, where the agents can act.
         """
+        if self.config.normalize_states and self.normalizer is None:
+            self._fit_normalizer()
         with self.stages('sample'):
             batch = self.replay.sample(
                 self.generator, self.config.batch_size, self.config.success_share
+            )
+            batch = batch._replace(
+                states=self.normalize(batch.states), next_states=self.normalize(batch.next_states)
             )
         rewards = {VLM: batch.task_rewards, SAC: batch.task_rewards}
         bounds = {VLM: batch.returns, SAC: batch.returns} if self.config.return_bound else None
@@ -351,7 +377,7 @@ class Trainer:
             now = reset(seed)
             success, total = [], 0.0
             while not (now.terminated or now.truncated):
-                now = step(self.unscale(self.agents[VLM].act(now.state, deterministic=True)))
+                now = step(self.unscale(self._best_action(now.state)))
                 success.append(now.success)
                 total += now.task_reward
             results.append((any(success), success[-1], total))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from furl_ros.core.methods import METHODS
+from furl_ros.report.aggregates import DECIMALS
 from furl_ros.report.runs import Evaluation, Run
 
 # As furl_ros.core.trainer.WINDOW, which costs the import of torch.
@@ -62,7 +63,8 @@ def area(run: Run, until: int) -> float:
     """Mean of the success curve over the environment steps from 0 to ``until``, 0 to 1."""
     inside = run.ends < until
     edges = np.concatenate([run.ends[inside], [until]])
-    return float(np.sum(windowed(run.any_step)[inside] * np.diff(edges)) / until)
+    total = np.sum(windowed(run.any_step)[inside] * np.diff(edges))
+    return round(float(total / until), DECIMALS)
 
 
 def steps_to(run: Run, threshold: float) -> int | None:

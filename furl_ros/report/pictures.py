@@ -24,7 +24,6 @@ COLOURS = ('#000000', '#E69F00', '#56B4E9', '#009E73', '#CC79A7', '#0072B2', '#D
 _DASHES = ('-', '--', ':')
 _POINTS = 241
 _RESAMPLES = 2_000
-_COLUMNS = 3
 _PANEL = (4.2, 3.0)  # inches
 _DPI = 110
 _TITLES = {
@@ -87,7 +86,8 @@ def _panels(count: int, columns: int, shape: tuple[float, float]) -> tuple[Figur
 def draw_curves(comparison: Comparison, path: Path) -> None:
     """Draw a panel for each task: success of the last episodes against environment steps."""
     tasks = [*comparison.tasks, *comparison.apart]
-    figure, panels = _panels(len(tasks), _COLUMNS, _PANEL)
+    columns = 2 if len(tasks) in (2, 4) else 3
+    figure, panels = _panels(len(tasks), columns, _PANEL)
     for task, panel in zip(tasks, panels, strict=True):
         for index, variant in enumerate(comparison.variants):
             cell = comparison.cell(task, variant)
@@ -112,7 +112,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
         panel.set(ylim=(-0.02, 1.02), xlim=(0, None))
         panel.set_title(task + (' (apart)' if task in comparison.apart else ''), fontsize=11)
     figure.supylabel(f'success rate, last {WINDOW} training episodes', fontsize=10)
-    for panel in panels[-_COLUMNS:]:
+    for panel in panels[-columns:]:
         panel.set_xlabel('environment steps (dotted: end of warm-up)', fontsize=9)
     handles = [
         Line2D([], [], color=_style(index)[0], linestyle=_style(index)[1], linewidth=2, label=name)

@@ -34,7 +34,10 @@ class SimConfig:
         choices=('fast', 'full'),
     )
     horizon: int = setting(
-        0, "Simulation steps until an episode is truncated; 0: the environment's own (Meta-World: 500).", low=0
+        0,
+        "Simulation steps until an episode is truncated; 0: the environment's own (Meta-World:"
+        ' 500).',
+        low=0,
     )
     render: bool = setting(True, 'Return a frame with every step.')
     action_repeat: int = setting(

@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+from furl_ros.core.kinds import ANCHORED, HEADS
 from furl_ros.core.methods import METHODS
 from furl_ros.core.precision import PRECISIONS
 from furl_ros.core.scorings import SCORINGS
@@ -85,6 +86,13 @@ class TrainConfig:
 class AlignConfig:
     """Settings of the reward heads and of their training."""
 
+    heads: str = setting(
+        ANCHORED,
+        'anchored: they begin as the cosine with the goal image (without one: the prompt), less'
+        ' what all frames have in common, and learn from the first success on; paper: they begin at'
+        ' random, and learn from the goal image until then.',
+        choices=HEADS,
+    )
     head_hidden_units: int = setting(
         256, 'Units of the hidden layer of each head.', low=1, high=65_536
     )

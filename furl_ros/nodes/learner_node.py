@@ -167,7 +167,7 @@ class LearnerNode(FurlNode):
     def on_heads(self, message: RewardHeads) -> None:
         """A version of the heads: used from the next update on."""
         try:
-            heads = Heads.from_flat(*from_heads_msg(message))
+            heads = Heads.from_flat(**from_heads_msg(message))
             if self.prompt is not None and heads.layer_sizes[0] != len(self.prompt.text_embedding):
                 raise ValueError(
                     f'heads take {heads.layer_sizes[0]} values; accepted:'

@@ -69,6 +69,46 @@ def test_a_batch_is_safe_from_later_transitions():
     assert torch.equal(batch.states, before)
 
 
+class TestSuccessShare:
+    """Transition n belongs to source n % 3 and episode n // 10."""
+
+    def succeeded(self, replay, share, count=1_000):
+        numbers = replay.sample(np.random.default_rng(0), count, share).states[:, 0].int().numpy()
+        return numbers, np.isin(numbers, [n for n in range(10, 20) if n % 3 == 1])
+
+    def test_a_share_comes_from_marked_episodes_and_the_rest_from_all(self):
+        replay = filled(40, capacity=40)
+        replay.mark_success(1, 1)
+        numbers, marked = self.succeeded(replay, 0.5)
+        assert marked[:500].all()
+        assert 0 < marked[500:].mean() < 0.3
+        assert set(numbers[500:].tolist()) == set(range(40))
+
+    def test_without_a_success_all_are_drawn_alike(self):
+        same = [filled(40, capacity=40).sample(np.random.default_rng(0), 9, s) for s in (0.0, 0.5)]
+        assert torch.equal(same[0].states, same[1].states)
+
+    def test_a_row_that_gives_way_is_no_longer_preferred(self):
+        replay = filled(40, capacity=40)
+        replay.mark_success(1, 1)
+        replay.sample(np.random.default_rng(0), 1, 0.5)
+        for number in range(100, 113):
+            replay.add(transition(number))
+        numbers, marked = self.succeeded(replay, 1.0)
+        assert marked.all()
+        assert set(numbers.tolist()) == {13, 16, 19}
+
+    def test_a_checkpoint_keeps_the_marks(self):
+        replay, other = filled(40, capacity=40), filled(3, capacity=40)
+        replay.mark_success(1, 1)
+        other.restore(replay.state())
+        assert self.succeeded(other, 1.0)[1].all()
+        old = replay.state()
+        del old['succeeded']
+        other.restore(old)
+        assert not self.succeeded(other, 1.0)[1].all()
+
+
 def test_draws_are_uniform():
     batch = filled(10).sample(np.random.default_rng(0), 20_000)
     counts = np.bincount(batch.states[:, 0].int(), minlength=10)
@@ -243,7 +283,7 @@ class TestPreviousEmbeddings:
         replay = filled(25)
         assert not replay._apart
         assert len(replay._previous) == len(replay._next) == 0
-        assert set(replay.state()) == {*replay.arrays, 'written'}
+        assert set(replay.state()) == {*replay.arrays, 'succeeded', 'written'}
 
     def test_one_that_is_missing_or_of_another_width_is_an_error(self):
         replay = Replay(10, 2, 1, 4, keeps_previous=True)

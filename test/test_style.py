@@ -83,8 +83,8 @@ def test_no_file_is_large() -> None:
 
 
 def test_cores_and_simulation_know_no_ros() -> None:
-    folders = [ROOT / 'furl_ros' / 'core', ROOT / 'furl_ros' / 'report', ROOT / 'sim']
-    cores = [path for folder in folders for path in folder.rglob('*.py')]
+    places = (ROOT / 'furl_ros' / 'core', ROOT / 'furl_ros' / 'report', ROOT / 'sim')
+    cores = [path for place in places for path in place.rglob('*.py')]
     assert cores
     for path in [*cores, ROOT / 'furl_ros' / 'local.py']:
         modules = imported_modules(path)

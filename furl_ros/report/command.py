@@ -4,6 +4,7 @@
 import argparse
 import difflib
 import json
+import os
 import re
 import shlex
 import sys
@@ -108,7 +109,11 @@ def write_missing_rewards(comparison: Comparison) -> None:
                 continue
             for run in cell:
                 if (run.folder / CHECKPOINTS).is_dir():
-                    path = rewards_along_episodes(run.folder)
+                    try:
+                        path = rewards_along_episodes(run.folder)
+                    except SettingError as error:
+                        print(f'no {REWARDS} of {run.name}: {error}')
+                        continue
                     if path:
                         print(path)
                     break
@@ -169,7 +174,10 @@ def run(options: argparse.Namespace) -> int:
         draw_curves(comparison, page.parent / CURVES_PICTURE)
         for task, variants in traces.items():
             draw_rewards(task, variants, page.parent / _rewards_picture(task))
-        page.write_text(text, encoding='utf-8')
+        # Never half a page: it holds what somebody wrote.
+        temporary = page.with_name(f'.{page.name}.tmp')
+        temporary.write_text(text, encoding='utf-8')
+        os.replace(temporary, page)
         for line in comparison.missing:
             print(f'missing: {line}')
         print(page)

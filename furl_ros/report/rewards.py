@@ -92,8 +92,8 @@ def rewards_along_episodes(run_folder: str | Path) -> Path | None:
 
     A row for each step (action) of the first failed, the first and the last successful episode that
     the replay still holds from its first step on: the reward of the frame after the action by the
-    heads as they were at the start (made again from the settings and the seed) and as they are
-    now, the cosine of the frame's embedding with the prompt's and, where there is one, with the
+    heads as they were before their first update (made again from the settings and the seed) and as
+    they are now, the cosine of the frame's embedding with the prompt's and, where there is one, with the
     goal image's. A method without heads has one reward, which stands in both columns.
 
     Returns:
@@ -118,9 +118,13 @@ def rewards_along_episodes(run_folder: str | Path) -> Path | None:
     initial = final = None
     if METHODS[values['method']].heads != 'none':
         aligner = new_aligner(values, targets.text, targets.goal)
-        initial = aligner.snapshot().heads
+        first = aligner.snapshot().heads
         aligner.load(checkpoint / ALIGNMENT_FILE)
         final = aligner.snapshot().heads
+        # Anchored heads are given their center when the warm-up ends, before their first update.
+        initial = RewardHeads.from_flat(
+            first.layer_sizes, *first.flat(), *final.frame_of_reference()
+        )
 
     path = folder / REWARDS
     temporary = path.with_suffix('.tmp')

@@ -24,6 +24,7 @@ from furl_ros.core.settings import SettingError
 RUN = 'run.yaml'
 EPISODES, CURVES, EVALUATIONS = 'episodes.csv', 'curves.csv', 'evaluations.csv'
 LAYOUT = f'<results>/<task>/<variant>/s<seed>/ with {RUN} and {EPISODES} in it'
+_COMMIT_LENGTH = 12
 PHASES = ('random', 'relay', 'vlm', 'sac')
 
 
@@ -203,6 +204,19 @@ def _add_up(seconds: list[float]) -> np.ndarray:
     return np.array(added, np.float64)
 
 
+def _commit(content: dict[str, Any]) -> str:
+    """Git's name of the code, '' where it is not known."""
+    commit = str(content.get('commit') or '')[:_COMMIT_LENGTH]
+    return f'{commit} with changes' if commit and content.get('dirty') else commit
+
+
+def _machine(machine: Any) -> str:
+    if isinstance(machine, dict):
+        parts = {'processor': '{}', 'cores': '{} cores'}
+        return ', '.join(text.format(machine[k]) for k, text in parts.items() if k in machine)
+    return str(machine or '')
+
+
 def read_run(folder: Path) -> Run:
     """Read one run.
 
@@ -232,7 +246,6 @@ def read_run(folder: Path) -> Run:
         rows = [table[name] for name in ('episodes', 'success_any_step', 'success_last_step')]
         evaluation = Evaluation(*(column[-1] for column in rows)) if rows[0] else None
     seconds = content.get('wall_seconds')
-    machine = content.get('machine', '')
     return Run(
         folder,
         _get(path, content, 'task', str),
@@ -240,8 +253,8 @@ def read_run(folder: Path) -> Run:
         _get(path, content, 'seed', int),
         method,
         settings,
-        str(content.get('commit') or ''),
-        ', '.join(map(str, machine.values())) if isinstance(machine, dict) else str(machine or ''),
+        _commit(content),
+        _machine(content.get('machine')),
         float(seconds) if isinstance(seconds, (int, float)) else math.nan,
         repeat,
         _get(path, content, 'total_steps', int) * repeat,

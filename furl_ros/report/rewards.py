@@ -93,8 +93,8 @@ def rewards_along_episodes(run_folder: str | Path) -> Path | None:
     A row for each step (action) of the first failed, the first and the last successful episode that
     the replay still holds from its first step on: the reward of the frame after the action by the
     heads as they were before their first update (made again from the settings and the seed) and as
-    they are now, the cosine of the frame's embedding with the prompt's and, where there is one, with the
-    goal image's. A method without heads has one reward, which stands in both columns.
+    they are now, the cosine of the frame's embedding with the prompt's and, where there is one,
+    with the goal image's. A method without heads has one reward, which stands in both columns.
 
     Returns:
         The file; None for a method without a VLM.

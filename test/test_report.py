@@ -306,6 +306,7 @@ def test_bad_input_is_one_line_that_names_it(change, text, tmp_path, capsys, few
         (['--apart', 'pull-v3'], "apart is 'pull-v3'; accepted: tasks with finished runs (push-v3"),
         (['--baseline', 'ppo'], "baseline is 'ppo'; accepted: variants with finished runs (furl)"),
         (['--check'], 'README.md does not exist'),
+        (['--rewards', 'nowhere'], "rewards is 'nowhere'; accepted: the folder of the run folders"),
     ],
 )
 def test_a_wrong_option_is_one_line(options, text, tmp_path, capsys, few_resamples):
@@ -504,11 +505,12 @@ def test_rewards_along_the_episodes_of_a_run(kind, tmp_path, monkeypatch, few_re
 
     monkeypatch.setattr(Aligner, 'update', update)
     monkeypatch.setattr(local.LocalRun, 'steps', steps)
-    folder = tmp_path / 'furl_StampCounter-v0' / 'furl' / 's0'
-    small_run(folder, 'furl', heads=kind)
+    place = 'furl_StampCounter-v0/furl/s0'
+    results, trained = tmp_path / 'results', tmp_path / 'runs' / place
+    small_run(trained, 'furl', heads=kind)
     run = seen['run']
     assert run.aligner.version > 0
-    assert (find_checkpoint(folder) / ALIGNMENT_FILE).exists()
+    assert (find_checkpoint(trained) / ALIGNMENT_FILE).exists()
     content = {
         'task': SMALL['task'],
         'variant': 'furl',
@@ -516,8 +518,12 @@ def test_rewards_along_the_episodes_of_a_run(kind, tmp_path, monkeypatch, few_re
         'settings': {},
         'total_steps': 80,
     }
+    folder = results / place
+    folder.mkdir(parents=True)
+    for name in ('config.yaml', 'episodes.csv', 'curves.csv', 'evaluations.csv'):
+        shutil.copy(trained / name, folder)
     (folder / 'run.yaml').write_text(yaml.safe_dump(content))
-    assert main([str(tmp_path), '--rewards']) == 0
+    assert main([str(results), '--rewards', str(tmp_path / 'runs')]) == 0
     assert str(folder / 'rewards.csv') in capsys.readouterr().out
     rows, columns = columns_of(folder / 'rewards.csv')
     # Every second episode of this environment succeeds, from its tenth step on.
@@ -542,9 +548,9 @@ def test_rewards_along_the_episodes_of_a_run(kind, tmp_path, monkeypatch, few_re
     np.testing.assert_allclose(columns['goal_cosine'], cosines(goal), atol=1e-5)
     traces = read_traces(read_run(folder))
     assert [trace.steps[-1] for trace in traces] == [20, 20, 20]
-    page = (tmp_path / 'README.md').read_text()
+    page = (results / 'README.md').read_text()
     assert '(rewards-furl_StampCounter-v0.png)' in page
-    assert (tmp_path / 'rewards-furl_StampCounter-v0.png').exists()
+    assert (results / 'rewards-furl_StampCounter-v0.png').exists()
 
 
 def test_a_method_without_heads_has_one_reward_and_sac_none(tmp_path):

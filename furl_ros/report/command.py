@@ -48,9 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--rewards',
-        action='store_true',
-        help=f'first write {REWARDS} into runs that have a checkpoint and no such file, one seed'
-        ' per task and variant',
+        type=Path,
+        metavar='RUNS',
+        help=f'first write {REWARDS} for one seed per task and variant that has none, from the'
+        ' checkpoints of the run folders RUNS/<task>/<variant>/s<seed>',
     )
     parser.add_argument(
         '--check',
@@ -96,27 +97,40 @@ def _rewards_picture(task: str) -> str:
     return f'rewards-{re.sub(r"[^A-Za-z0-9.-]", "_", task)}.png'
 
 
-def write_missing_rewards(comparison: Comparison) -> None:
-    """Write rewards.csv for one seed per task and variant, where there is none."""
+def write_missing_rewards(comparison: Comparison, runs: Path) -> None:
+    """Write rewards.csv for one seed per task and variant, where there is none.
+
+    Args:
+        comparison: the runs.
+        runs: folder with their run folders, laid out like the results.
+
+    Raises:
+        SettingError: there is no such folder.
+        OSError: a file cannot be written.
+    """
     # Imported here: the tables need neither torch nor a model.
     from furl_ros.core.run import CHECKPOINTS
     from furl_ros.report.rewards import rewards_along_episodes
 
+    if not runs.is_dir():
+        raise SettingError(f'rewards is {str(runs)!r}; accepted: the folder of the run folders')
     for task in comparison.all_tasks:
         for variant in comparison.variants:
             cell = comparison.cell(task, variant)
             if any((run.folder / REWARDS).exists() for run in cell):
                 continue
             for run in cell:
-                if (run.folder / CHECKPOINTS).is_dir():
-                    try:
-                        path = rewards_along_episodes(run.folder)
-                    except SettingError as error:
-                        print(f'no {REWARDS} of {run.name}: {error}')
-                        continue
-                    if path:
-                        print(path)
-                    break
+                folder = runs.joinpath(*run.folder.parts[-3:])
+                if not (folder / CHECKPOINTS).is_dir():
+                    continue
+                try:
+                    path = rewards_along_episodes(folder, run.folder)
+                except SettingError as error:
+                    print(f'no {REWARDS} of {run.name}: {error}')
+                    continue
+                if path:
+                    print(path)
+                break
 
 
 def _check(page: Path, text: str) -> int:
@@ -159,7 +173,7 @@ def run(options: argparse.Namespace) -> int:
             options.apart, options.baseline = on_page.apart, on_page.baseline
     comparison = Comparison(read_results(options.results), options.apart, options.baseline)
     if options.rewards and not options.check:
-        write_missing_rewards(comparison)
+        write_missing_rewards(comparison, options.rewards)
     traces = traces_by_task(comparison)
     pictures = [CURVES_PICTURE, *(_rewards_picture(task) for task in traces)]
     text = write_page(comparison, command, reading, pictures)

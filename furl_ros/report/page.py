@@ -109,6 +109,10 @@ def _listed(values: Sequence[object]) -> str:
     return ', '.join(str(value) for value in values)
 
 
+def _of(values: Sequence[object], name: str) -> str:
+    return f'{len(values)} {name}{"s" * (len(values) != 1)}'
+
+
 def _head(comparison: Comparison) -> str:
     runs = comparison.runs
     repeats = sorted({run.action_repeat for run in runs})
@@ -117,9 +121,9 @@ def _head(comparison: Comparison) -> str:
     hours = [run.wall_seconds / 3600 for run in runs if not math.isnan(run.wall_seconds)]
     time = f'{sum(hours):.1f} hours of runs, some side by side' if hours else 'time unknown'
     return (
-        f'{len(runs)} runs: {len(comparison.variants)} variants, {len(comparison.all_tasks)}'
-        f' tasks. All steps are environment steps: actions times action_repeat'
-        f' ({_listed(repeats)}). `docs/reports.md` defines each figure.\n\n'
+        f'{_of(runs, "run")}: {_of(comparison.variants, "variant")},'
+        f' {_of(comparison.all_tasks, "task")}. All steps are environment steps: actions times'
+        f' action_repeat ({_listed(repeats)}). `docs/reports.md` defines each figure.\n\n'
         f'Commit {_listed(commits)}; machine {"; ".join(machines)}; {time}.'
     )
 
@@ -179,9 +183,9 @@ def _aggregates(comparison: Comparison) -> Iterator[str]:
         yield 'No task is left to aggregate over.'
         return
     yield (
-        f'Over {len(comparison.tasks)} tasks ({_listed(comparison.tasks)}): mean and interquartile'
-        ' mean (IQM) over all runs, with 95 % intervals of the bootstrap stratified by task'
-        ' (arXiv 2108.13264).'
+        f'Over {_of(comparison.tasks, "task")} ({_listed(comparison.tasks)}): mean and'
+        ' interquartile mean (IQM) over all runs, with 95 % intervals of the bootstrap stratified'
+        ' by task (arXiv 2108.13264).'
     )
     rows = []
     for variant, one in comparison.aggregates.items():
@@ -245,9 +249,9 @@ def _task(comparison: Comparison, task: str) -> Iterator[str]:
     ends = sorted({run.total_steps for run in comparison.runs if run.task == task})
     if len(ends) > 1:
         lengths = '; '.join(
-            f'{variant} {_listed(sorted({f"{run.total_steps:,}" for run in cell}))}'
+            f'{variant} {_listed([f"{total:,}" for total in totals])}'
             for variant in comparison.variants
-            if (cell := comparison.cell(task, variant))
+            if (totals := sorted({run.total_steps for run in comparison.cell(task, variant)}))
         )
         yield f'Not all runs are of one length ({lengths}): success is that at the end of each.'
     cells = {variant: comparison.cell(task, variant) for variant in comparison.variants}

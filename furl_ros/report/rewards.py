@@ -87,7 +87,7 @@ def rewards_of_frames(
     return frame_scores(scoring, torch.from_numpy(embeddings), *tensors).numpy()
 
 
-def rewards_along_episodes(run_folder: str | Path) -> Path | None:
+def rewards_along_episodes(run_folder: str | Path, out: str | Path = '') -> Path | None:
     """Write rewards.csv of a finished run, from its newest checkpoint.
 
     A row for each step (action) of the first failed, the first and the last successful episode that
@@ -95,6 +95,10 @@ def rewards_along_episodes(run_folder: str | Path) -> Path | None:
     heads as they were before their first update (made again from the settings and the seed) and as
     they are now, the cosine of the frame's embedding with the prompt's and, where there is one,
     with the goal image's. A method without heads has one reward, which stands in both columns.
+
+    Args:
+        run_folder: the run, with a checkpoint.
+        out: folder for the file; '': the run folder.
 
     Returns:
         The file; None for a method without a VLM.
@@ -126,7 +130,7 @@ def rewards_along_episodes(run_folder: str | Path) -> Path | None:
             first.layer_sizes, *first.flat(), *final.frame_of_reference()
         )
 
-    path = folder / REWARDS
+    path = Path(out or folder) / REWARDS
     temporary = path.with_suffix('.tmp')
     with open(temporary, 'w', newline='', encoding='utf-8') as file:
         writer = csv.writer(file)

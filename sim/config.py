@@ -53,3 +53,6 @@ class SimConfig:
         ' their own.',
         choices=SUCCESS_REWARDS,
     )
+    end_at_success: bool = setting(
+        False, 'The first success ends the episode, with no value beyond it (the paper: false).'
+    )

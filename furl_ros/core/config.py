@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from furl_ros.core.kinds import ANCHORED, HEADS
 from furl_ros.core.methods import METHODS
-from furl_ros.core.precision import PRECISIONS
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import setting
 
@@ -73,13 +72,6 @@ class TrainConfig:
         high=10**9,
     )
     keep_checkpoints: int = setting(2, 'Checkpoints that are kept.', low=1, high=10**6)
-    matmul_precision: str = setting(
-        'auto',
-        "Matrix products of the agents' nets: float32; bfloat16 rounds the operands where"
-        ' gradients are made, values and actions stay float32; auto takes bfloat16 where the'
-        ' processor has units for it.',
-        choices=PRECISIONS,
-    )
 
 
 @dataclass(frozen=True)

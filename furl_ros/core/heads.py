@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from furl_ros.core.precision import FLOAT32
 from furl_ros.core.products import Products, mlp, products
 
 NO_ANCHOR = np.zeros(0, np.float32)
@@ -65,7 +64,7 @@ class RewardHeads(nn.Module):
         super().__init__()
         self.layer_sizes = tuple(int(size) for size in layer_sizes)
         layers = itertools.pairwise(self.layer_sizes)
-        self._kernels = [products(FLOAT32, wide, narrow) for wide, narrow in layers]
+        self._kernels = [products(wide, narrow) for wide, narrow in layers]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.image = _mlp(self.layer_sizes)

@@ -309,9 +309,7 @@ class Trainer:
             learning = [VLM, SAC] if self.relay.active else [VLM]
             if self.relay_update is None or list(self.relay_update.agents) != learning:
                 self.relay_update = RelayUpdate(
-                    {name: self.agents[name].sac for name in learning},
-                    self.config.matmul_precision,
-                    self.stages,
+                    {name: self.agents[name].sac for name in learning}, self.stages
                 )
             self.relay_update(batch, rewards, pause)
         self.updates += 1

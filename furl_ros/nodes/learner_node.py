@@ -37,7 +37,6 @@ from furl_ros.core.config import ScoringConfig, TrainConfig
 from furl_ros.core.fair_share import FairShare
 from furl_ros.core.heads import RewardHeads as Heads
 from furl_ros.core.methods import METHODS
-from furl_ros.core.products import resolve
 from furl_ros.core.replay import Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.reward import check_targets
@@ -303,10 +302,7 @@ class LearnerNode(FurlNode):
         every = self.train_config
         self.due_eval = self.next_due(every.eval_every)
         self.due_checkpoint = self.next_due(every.checkpoint_every)
-        precision = resolve(self.train_config.matmul_precision)
-        self.get_logger().info(
-            f"run folder: {self.folder.path}; the agents' gradients in {precision}"
-        )
+        self.get_logger().info(f'run folder: {self.folder.path}')
         return True
 
     def next_due(self, every: int) -> float:

@@ -188,6 +188,15 @@ def test_success_may_count_from_zero(build):
     assert all(step.task_reward == step.success for step in steps)
 
 
+def test_the_first_success_may_end_the_episode(build):
+    env = build(task='drawer-close-v3', end_at_success=True, action_repeat=3)
+    steps = list(rollout(env, oracle(env)))
+    assert [step.success for step in steps] == [False] * (len(steps) - 1) + [True]
+    assert [step.terminated for step in steps] == [step.success for step in steps]
+    with pytest.raises(RuntimeError, match='call reset'):
+        env.step(actions(env, 1)[0])
+
+
 class TestMetaWorld:
     @pytest.fixture(params=MT10)
     def task(self, request):

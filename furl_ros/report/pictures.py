@@ -37,7 +37,7 @@ _REWARDS = {
     'goal_cosine': ('cosine with the goal image', '#009E73', '-', 1.0),
     'initial': ('heads at the start', '#E69F00', '--', 1.8),
     'final': ('heads at the end', '#D55E00', '-', 1.8),
-    'used': ("the method's reward (no heads)", '#D55E00', '-', 1.8),
+    'used': ("the method's reward (no heads)", '#D55E00', '-', 3.5),
 }
 
 
@@ -160,7 +160,9 @@ def draw_rewards(task: str, traces: dict[str, tuple[str, int, list[Trace]]], pat
                 lines.pop('initial')
             for name, (_, colour, dashes, width) in _REWARDS.items():
                 if name in lines:
-                    panel.plot(trace.steps, lines[name], dashes, color=colour, linewidth=width)
+                    # The thin ones on top: a method's reward may be one of them.
+                    style = {'color': colour, 'linewidth': width, 'zorder': 4 - width}
+                    panel.plot(trace.steps, lines[name], dashes, **style)
                     drawn[name] = None
             if trace.success.any():
                 first = trace.steps[trace.success.argmax()]

@@ -20,7 +20,7 @@ from furl_ros.core.relay_update import RelayUpdate
 from furl_ros.core.replay import Batch, Replay, Transition
 from furl_ros.core.reward import check_targets, frame_scores, potential_difference
 from furl_ros.core.run import TRAINER_FILE
-from furl_ros.core.scorings import POTENTIAL, check_scoring
+from furl_ros.core.scorings import POTENTIAL, check_n_step, check_scoring
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import (
     generator_from_json,
@@ -102,6 +102,7 @@ class Trainer:
         self.method = METHODS[config.method]
         check_scoring(config.method, scoring.scoring)
         check_targets(scoring, goal_embedding, baseline_embedding)
+        check_n_step(config.method, scoring.scoring, config.n_step)
         self.scoring = scoring
         if self.method.vlm and text_embedding is None:
             raise ValueError(f'method {config.method} needs a text embedding')
@@ -117,6 +118,8 @@ class Trainer:
             int(np.prod(action_space.shape)),
             len(self.text),
             keeps_previous=scoring.scoring == POTENTIAL,
+            n_step=config.n_step,
+            gamma=config.gamma,
         )
         self.relay = Relay(self.method.relay, config.relay_positives, config.seed)
         self.relay_update: RelayUpdate | None = None
@@ -292,13 +295,18 @@ class Trainer:
         return self.heads(embeddings, self.text)
 
     def vlm_rewards(
-        self, embeddings: torch.Tensor, previous_embeddings: torch.Tensor
+        self,
+        embeddings: torch.Tensor,
+        previous_embeddings: torch.Tensor,
+        discounts: torch.Tensor | float,
     ) -> torch.Tensor:
         """r_vlm of steps, under the newest heads where the method has any.
 
         Args:
             embeddings: raw ones of the frames after the actions, float32 [B, E].
             previous_embeddings: of the frames before, for scoring 'potential'.
+            discounts: from those before to those after, float32 [B]: gamma for one step. The
+                potential differences of n steps add up to that of their ends.
 
         Returns:
             float32 [B].
@@ -307,7 +315,7 @@ class Trainer:
             if self.scoring.scoring != POTENTIAL:
                 return self.frame_scores(embeddings)
             both = self.frame_scores(torch.cat([previous_embeddings, embeddings]))
-            return potential_difference(*both.chunk(2), self.config.gamma)
+            return potential_difference(*both.chunk(2), discounts)
 
     def vlm_bounds(self, batch: Batch) -> torch.Tensor:
         """What the VLM agent's values are at least, given the returns: float32 [B, 1].
@@ -341,7 +349,9 @@ class Trainer:
         bounds = {VLM: batch.returns, SAC: batch.returns} if self.config.return_bound else None
         if self.method.vlm:
             with self.stages('relabel'):
-                vlm = self.vlm_rewards(batch.embeddings, batch.previous_embeddings)[:, None]
+                vlm = self.vlm_rewards(
+                    batch.embeddings, batch.previous_embeddings, batch.discounts[:, 0]
+                )[:, None]
                 rewards[VLM] = batch.task_rewards + self.config.rho * vlm
                 if bounds is not None:
                     bounds[VLM] = self.vlm_bounds(batch)

@@ -15,6 +15,8 @@ from torch.utils._pytree import tree_map_only
 from furl_ros.core.config import TrainConfig
 from furl_ros.core.settings import SettingError
 
+CRITICS = ('critic', 'critic_target')
+
 # What SB3 and torch raise for files of another kind or another shape.
 _UNFIT = (
     AttributeError,
@@ -35,12 +37,31 @@ class _Spaces(gymnasium.Env):
         self.action_space = action_space
 
 
+# The layers that see states, by their names in SB3's policy.
+_FIRST_LAYERS = ('actor.latent_pi.0', *(f'{c}.qf{i}.0' for c in CRITICS for i in range(2)))
+
+
 class _Sac(SAC):
     """SAC whose parameters may be views of larger tensors."""
 
+    folded: tuple[np.ndarray, np.ndarray] | None = None
+    """Mean and scale of the states that the nets see, to be put into their first layers."""
+
     def get_parameters(self) -> dict[str, dict]:
         """Parameters and optimizer states, copied: a file of a view holds all that it views."""
-        return tree_map_only(torch.Tensor, torch.clone, super().get_parameters())
+        found = tree_map_only(torch.Tensor, torch.clone, super().get_parameters())
+        if self.folded is not None:
+            _fold(found['policy'], *map(torch.from_numpy, self.folded))
+        return found
+
+
+def _fold(policy: dict[str, torch.Tensor], mean: torch.Tensor, scale: torch.Tensor) -> None:
+    """Change first layers that take (states - mean) / scale into ones that take plain states."""
+    for layer in _FIRST_LAYERS:
+        weight, bias = policy[f'{layer}.weight'], policy[f'{layer}.bias']
+        states = slice(None, len(mean))
+        weight[:, states] /= scale
+        bias -= weight[:, states] @ mean
 
 
 class Agent:
@@ -86,10 +107,27 @@ class Agent:
             states = torch.from_numpy(np.asarray(state, np.float32))[None]
             return self.sac.actor(states, deterministic)[0].numpy()
 
-    def save(self, path: Path, total_steps: int) -> None:
-        """Write a plain SB3 zip, which ``SAC.load`` opens without furl_ros."""
+    def save(
+        self,
+        path: Path,
+        total_steps: int,
+        normalizer: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
+        """Write a plain SB3 zip, which ``SAC.load`` opens without furl_ros.
+
+        Args:
+            path: the file.
+            total_steps: of the run.
+            normalizer: mean and scale of the states that the nets see, float32 [S] each: the zip's
+                nets then take plain states, and give the same. Its optimizers' averages are not
+                converted.
+        """
         self.sac.num_timesteps = total_steps
-        self.sac.save(path, exclude=['replay_buffer', 'env', 'logger'])
+        self.sac.folded = normalizer
+        try:
+            self.sac.save(path, exclude=['replay_buffer', 'env', 'logger', 'folded'])
+        finally:
+            self.sac.folded = None
 
     def load(self, path: Path) -> None:
         """Take over parameters and optimizer states of a zip; no code of it is executed.

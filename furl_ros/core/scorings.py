@@ -16,12 +16,11 @@ SCORINGS: dict[str, str] = {
 def accepted_scorings(method: str) -> tuple[str, ...]:
     """Which scorings a method takes.
 
-    A method whose VLM reward is the cosine through heads keeps that cosine; one without a VLM
-    scores nothing, so that only the default is no contradiction.
+    A method whose VLM reward is the cosine through heads keeps that cosine. One without a VLM
+    scores nothing; it takes what all others take, so that one file of settings serves all.
     """
-    if not METHODS[method].vlm:
-        return (COSINE,)
-    return tuple(SCORINGS) if METHODS[method].heads == 'none' else (COSINE, POTENTIAL)
+    plain = METHODS[method].vlm and METHODS[method].heads == 'none'
+    return tuple(SCORINGS) if plain else (COSINE, POTENTIAL)
 
 
 def check_scoring(method: str, scoring: str) -> None:

@@ -31,6 +31,8 @@ from furl_ros.core.storage import (
 from furl_ros.core.timing import Stages
 
 RANDOM = 'random'
+# Of the file names of nets that take scaled states.
+SCALED = '_agent_scaled'
 WINDOW = 20
 
 
@@ -117,7 +119,7 @@ class Trainer:
             int(np.prod(observation_space.shape)),
             int(np.prod(action_space.shape)),
             len(self.text),
-            keeps_previous=scoring.scoring == POTENTIAL,
+            keeps_previous=self.method.vlm and scoring.scoring == POTENTIAL,
             n_step=config.n_step,
             gamma=config.gamma,
         )
@@ -399,11 +401,17 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Write the learner's part of a checkpoint into an existing folder."""
+        arrays = {'replay': self.replay.state(), 'torch_rng': torch.get_rng_state().numpy()}
         for name, agent in self.agents.items():
-            agent.save(folder / f'{name}_agent.zip', self.steps)
+            agent.save(folder / f'{name}_agent.zip', self.steps, self.normalizer)
+        if self.normalizer is not None:
+            arrays['normalizer'] = dict(zip(('mean', 'scale'), self.normalizer, strict=True))
+            # To go on from to the bit; the others are for those who use the policies.
+            for name, agent in self.agents.items():
+                agent.save(folder / f'{name}{SCALED}.zip', self.steps)
         save_tree(
             folder / TRAINER_FILE,
-            {'replay': self.replay.state(), 'torch_rng': torch.get_rng_state().numpy()},
+            arrays,
             {
                 'steps': self.steps,
                 'updates': self.updates,
@@ -430,8 +438,17 @@ class Trainer:
                 f' {sorted(self.agents)} for method {self.config.method}'
             )
         self.replay.restore(arrays['replay'])
+        scaled = arrays.get('normalizer')
+        if scaled is not None and not self.config.normalize_states:
+            raise SettingError(
+                f'normalize_states is False, but the checkpoint {folder} was made with True;'
+                ' accepted: True'
+            )
+        self.normalizer = None
+        if scaled is not None:
+            self.normalizer = scaled['mean'].copy(), scaled['scale'].copy()
         for name, agent in self.agents.items():
-            agent.load(folder / f'{name}_agent.zip')
+            agent.load(folder / f'{name}{"_agent" if scaled is None else SCALED}.zip')
             agent.restore_counters(meta['agents'][name])
         self.relay_update = None
         self.relay.restore(meta['relay'])

@@ -79,7 +79,7 @@ class LearnerNode(FurlNode):
                 index,
                 name,
                 scored=self.method.vlm,
-                in_pairs=self.scoring.scoring == POTENTIAL,
+                in_pairs=self.method.vlm and self.scoring.scoring == POTENTIAL,
             )
             for index, name in enumerate(self.config.sources)
         ]

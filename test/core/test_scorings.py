@@ -27,7 +27,7 @@ def test_methods_with_heads_keep_the_cosine_through_them():
         'vlm-proj': ('cosine', 'potential'),
         'relay': every,
         'vlm': every,
-        'sac': ('cosine',),
+        'sac': ('cosine', 'potential'),
     }
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import gymnasium
 import numpy as np
 import pytest
+import stable_baselines3
 import torch
 from core_support import tensors
 
@@ -144,6 +145,32 @@ class TestNormalizedStates:
         assert deviation[2] < floor
         np.testing.assert_allclose(scale, np.maximum(deviation, floor), rtol=1e-5)
         np.testing.assert_allclose(one.normalize(states)[:, 0].std(), 1, rtol=1e-4)
+
+    def test_the_saved_agents_take_plain_states(self, tmp_path):
+        one = trainer(normalize_states=True)
+        play(one, 2)
+        one.save(tmp_path)
+        for name, agent in one.agents.items():
+            plain = stable_baselines3.SAC.load(tmp_path / f'{name}_agent.zip')
+            for step in range(5):
+                expected = one.unscale(agent.act(one.normalize(state_of(step)), True))
+                found, _ = plain.predict(state_of(step), deterministic=True)
+                np.testing.assert_allclose(found, expected, atol=1e-5)
+            states = torch.tensor(np.array([state_of(step) for step in range(5)]))
+            actions = torch.zeros(5, 2)
+            for expected, found in zip(
+                agent.sac.critic(one.normalize(states), actions),
+                plain.critic(states, actions),
+                strict=True,
+            ):
+                torch.testing.assert_close(expected, found, rtol=1e-4, atol=1e-4)
+
+    def test_a_run_goes_on_with_them_only(self, tmp_path):
+        one = trainer(normalize_states=True)
+        play(one, 2)
+        one.save(tmp_path)
+        with pytest.raises(SettingError, match=r'normalize_states is False, .* accepted: True'):
+            trainer().load(tmp_path)
 
     def test_before_the_warm_up_has_shown_them_they_are_left_alone(self):
         one = trainer(normalize_states=True)
@@ -658,6 +685,26 @@ class TestCheckpoints:
         assert_same(everything(other, tmp_path / 'resumed'), straight)
         assert one.success_rate == other.success_rate
         assert one.report() == other.report()
+
+    @pytest.mark.parametrize('episodes', [0, 2, 5])
+    def test_settings_for_short_runs_continue_bit_for_bit(self, tmp_path, episodes):
+        short = {
+            'n_step': 3,
+            'normalize_states': True,
+            'return_bound': True,
+            'success_share': 0.5,
+            'warmup_hold': 3,
+        }
+        one, other = (trainer('furl', POTENTIAL, seed=3, **short) for _ in range(2))
+        rehearse(one, episodes, 0)
+        saved = everything(one, tmp_path / 'checkpoint')
+        rehearse(one, 1, episodes)
+        play(other)
+        other.load(tmp_path / 'checkpoint')
+        assert_same(everything(other, tmp_path / 'again'), saved)
+        rehearse(other, 1, episodes)
+        straight, resumed = (everything(each, tmp_path / 'end') for each in (one, other))
+        assert_same(resumed, straight)
 
     def test_the_warm_up_goes_on(self, tmp_path):
         one = trainer(warmup_steps=60)

@@ -243,8 +243,8 @@ class TestRefused:
                 "scoring is 'goal_baseline'; accepted with method vlm-proj: cosine, potential$",
             ),
             (
-                {'scoring': 'potential', 'method': 'sac'},
-                "scoring is 'potential'; accepted with method sac: cosine$",
+                {'scoring': 'goal_image', 'method': 'sac'},
+                "scoring is 'goal_image'; accepted with method sac: cosine, potential$",
             ),
             (
                 {'scoring': 'goal_image', 'method': 'vlm', 'task': 'Pendulum-v1'},

@@ -65,8 +65,8 @@ def leaf(values):
 def recording(call, results):
     """The same function, which appends to ``results`` what it returns."""
 
-    def record(*arguments):
-        results.append(call(*arguments))
+    def record(*arguments, **named):
+        results.append(call(*arguments, **named))
         return results[-1]
 
     return record

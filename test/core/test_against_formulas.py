@@ -25,6 +25,7 @@ from furl_ros.core.heads import (
     positive_negative_loss,
     positive_positive_loss,
 )
+from furl_ros.core.kinds import PAPER
 from furl_ros.core.relay import SAC, VLM, Relay
 from furl_ros.core.relay_update import RelayUpdate
 from furl_ros.core.replay import Batch, Transition
@@ -32,6 +33,7 @@ from furl_ros.core.trainer import RANDOM, Trainer
 
 EXACT = {'rtol': 1e-9, 'atol': 1e-12}  # rounding of double precision, some updates long
 MARGIN, GAP, LAG, RHO = 0.1, 0.25, 10, 0.05
+RATE, GAMMA, TAU = 1e-4, 0.99, 0.01
 STATES = gymnasium.spaces.Box(-np.inf, np.inf, (5,), np.float32)
 ACTIONS = gymnasium.spaces.Box(-1, 1, (4,), np.float32)
 WIDTH = 12  # of the embeddings
@@ -63,8 +65,8 @@ def leaf(values):
 def recording(call, results):
     """The same function, which appends to ``results`` what it returns."""
 
-    def record(*arguments):
-        results.append(call(*arguments))
+    def record(*arguments, **named):
+        results.append(call(*arguments, **named))
         return results[-1]
 
     return record
@@ -178,10 +180,17 @@ def nets_of(heads):
 
 @pytest.mark.usefixtures('double')
 class TestHeads:
-    """The training of the heads: rewards, losses, gradients and Adam."""
+    """The training of the paper's heads: rewards, losses, gradients and Adam."""
 
     CONFIG = AlignConfig(
-        heads='paper', head_hidden_units=HEADS[1], output_units=HEADS[2], head_batch_size=40
+        heads=PAPER,
+        head_hidden_units=HEADS[1],
+        output_units=HEADS[2],
+        head_learning_rate=RATE,
+        head_batch_size=40,
+        margin=MARGIN,
+        lag=LAG,
+        goal_gap=GAP,
     )
 
     def aligner(self, draw):
@@ -212,7 +221,7 @@ class TestHeads:
     def test_stage_2(self, draw):
         one, positive, negative, lagged = self.aligner(draw)
         image, text = nets_of(one.heads)
-        adam = formulas.Adam(formulas.arrays(image, text), 1e-4)
+        adam = formulas.Adam(formulas.arrays(image, text), RATE)
         solved = []
         for success in (False, True, True, False):
             frames = self.feed(one, draw, [success and index > 30 for index in range(40)])
@@ -239,7 +248,7 @@ class TestHeads:
     def test_stage_1(self, draw):
         one, _, negative, _ = self.aligner(draw)
         image, text = nets_of(one.heads)
-        adam = formulas.Adam(formulas.arrays(image, text), 1e-4)
+        adam = formulas.Adam(formulas.arrays(image, text), RATE)
         self.feed(one, draw, [False] * 50)
         for _ in range(UPDATES):
             losses = one.update()
@@ -263,16 +272,7 @@ class TestLabels:
             assert count_positives(success) == formulas.labels(success).count('positive')
 
     def test_rings(self, draw):
-        one = Aligner(
-            AlignConfig(
-                heads='paper',
-            ),
-            'furl',
-            np.ones(2),
-            None,
-            0,
-            10**6,
-        )
+        one = Aligner(AlignConfig(), 'furl', np.ones(2), None, 0, 10**6)
         expected, number = {'positive': [], 'negative': []}, 0
         for success in self.random_episodes(draw):
             for index, label in enumerate(formulas.labels(success)):
@@ -313,7 +313,9 @@ class TestRelay:
         assert ((counts - 500 / 16) ** 2 / (500 / 16)).sum() < 37.70
 
     def test_the_trainer_ends_it_for_good_at_2500_positive_frames(self):
-        config = TrainConfig(warmup_steps=1, hidden_units=4, buffer_size=10_000)
+        config = TrainConfig(
+            warmup_steps=1, relay_positives=2_500, hidden_units=4, buffer_size=10_000
+        )
         one = Trainer(config, STATES, ACTIONS, np.ones(2))
         state, action, positives, ended = np.zeros(5, np.float32), np.zeros(4), 0, []
         for episode in range(10):
@@ -361,9 +363,9 @@ def sac_of(agent):
         [net(*hidden(each)) for each in agent.critic.q_networks],
         [net(*hidden(each)) for each in agent.critic_target.q_networks],
         agent.log_ent_coef.detach().numpy().copy(),
-        rate=1e-4,
-        gamma=0.99,
-        tau=0.01,
+        rate=RATE,
+        gamma=GAMMA,
+        tau=TAU,
         target_entropy=-2.0,
     )
 
@@ -392,7 +394,15 @@ FIGURES = ('actor_loss', 'critic_loss', 'ent_coef', 'ent_coef_loss')
 
 @pytest.mark.usefixtures('double')
 class TestUpdates:
-    CONFIG = TrainConfig(hidden_units=16, batch_size=32, buffer_size=1_000)
+    CONFIG = TrainConfig(
+        hidden_units=16,
+        batch_size=32,
+        buffer_size=1_000,
+        learning_rate=RATE,
+        gamma=GAMMA,
+        tau=TAU,
+        rho=RHO,
+    )
 
     def prepare(self, sac):
         """In double precision all over, and with deviations that are clipped now and then."""

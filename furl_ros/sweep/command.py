@@ -253,6 +253,18 @@ def sweep(plan: Plan, workers: Workers, console: Console) -> int:
     return code
 
 
+def _workers(options: argparse.Namespace) -> Workers:
+    if not options.scheduler:
+        return Here(options.workers, options.nice)
+    try:
+        from furl_ros.sweep.cluster import Cluster
+    except ImportError as error:
+        raise SettingError(
+            f'--scheduler needs dask.distributed ({error}): pip install distributed'
+        ) from None
+    return Cluster(options.scheduler, options.nice)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Read the command line and the sweep file, and run it."""
     parser = argparse.ArgumentParser(
@@ -287,12 +299,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f'error: --nice is {options.nice}; accepted: 0 to 19')
     try:
         plan = read(options.file)
-        if options.scheduler:
-            from furl_ros.sweep.cluster import Cluster
-
-            workers = Cluster(options.scheduler, options.nice)
-        else:
-            workers = Here(options.workers, options.nice)
+        workers = _workers(options)
         code = sweep(plan, workers, Console())
     except SettingError as error:
         sys.exit(f'error: {error}')

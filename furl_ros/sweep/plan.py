@@ -61,6 +61,7 @@ class Job:
     Attributes:
         values: settings of the whole graph, from ``graph.settings_of_run``.
         run: its folder, with checkpoints.
+        typed_run: the same as the file says it, for another machine.
         results: where its small files lie once it is finished.
         log_every: steps between rows of the curves.
     """
@@ -70,6 +71,7 @@ class Job:
     seed: int
     values: dict[str, Any]
     run: Path
+    typed_run: str
     results: Path
     log_every: int = LOG_EVERY
 
@@ -204,7 +206,9 @@ def _plan(content: dict[str, Any], path: Path) -> Plan:
         except SettingError as error:
             raise SettingError(f'{task} {variant} s{seed}: {error}') from None
         values['resume'] = ''
-        return Job(task, variant, seed, values, runs / place, results / place, log_every)
+        typed_run = str(Path(content['runs']) / place)
+        run, kept = runs / place, results / place
+        return Job(task, variant, seed, values, run, typed_run, kept, log_every)
 
     jobs = (job(seed, task, name) for seed in seeds for task in tasks for name in variants)
     return Plan(tuple(jobs), tuple(tasks), tuple(variants), tuple(seeds), runs, results)

@@ -34,10 +34,7 @@ class Outcome(NamedTuple):
 
 
 def description(job: Job, niceness: int) -> dict[str, Any]:
-    """A job as its process, maybe on another machine, needs to know it: JSON-able.
-
-    The run folder is as in ``Job``; relative ones are relative to the folder of who starts it.
-    """
+    """A job as its process needs to know it, JSON-able, so that it can go to another machine."""
     return {
         'name': job.name,
         'values': job.values,
@@ -64,7 +61,7 @@ class RunProcess:
     """
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self.folder = Path(job['run']).absolute()
+        self.folder = Path(job['run']).expanduser().absolute()
         job = job | {'run': str(self.folder)}
         job['values'] = job['values'] | {'run_folder': str(self.folder)}
         self.folder.mkdir(parents=True, exist_ok=True)

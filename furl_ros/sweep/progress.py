@@ -46,17 +46,17 @@ class Progress:
         self.content['note'] = text
         self.write()
 
-    def step(self, step: int, success_rate: float) -> None:
-        """Take note of an environment step; written once a second."""
-        now = time.monotonic()
-        if self._marks and now - self.written < _WRITE_EVERY:
+    def step(self, step: int, success_rate: float, now: bool = False) -> None:
+        """Take note of an environment step; written once a second, or ``now``."""
+        time_now = time.monotonic()
+        if self._marks and not now and time_now - self.written < _WRITE_EVERY:
             return
-        self._marks.append((now, step))
-        while now - self._marks[0][0] > _RATE_OVER and len(self._marks) > 2:
+        self._marks.append((time_now, step))
+        while time_now - self._marks[0][0] > _RATE_OVER and len(self._marks) > 2:
             self._marks.popleft()
         (since, first), self.content['step'] = self._marks[0], step
-        if now > since:
-            self.content['steps_per_second'] = (step - first) / (now - since)
+        if time_now > since:
+            self.content['steps_per_second'] = (step - first) / (time_now - since)
         # NaN before the first episode.
         self.content['success_rate'] = success_rate if success_rate == success_rate else None
         self.write()

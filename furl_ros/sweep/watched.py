@@ -29,6 +29,7 @@ class WatchedRun(LocalRun):
     def report(self) -> str:
         """As in a local run; the line goes to the log, too."""
         line = super().report()
+        self.progress.step(self.trainer.steps, self.trainer.success_rate, now=True)
         print(line, flush=True)
         return line
 

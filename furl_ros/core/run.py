@@ -171,6 +171,7 @@ class Table:
             writer = csv.DictWriter(file, columns, extrasaction='ignore')
             writer.writeheader()
             writer.writerows(rows)
+        to_disk(temporary)
         os.replace(temporary, path)
         self._file = open(path, 'a', newline='')  # noqa: SIM115 (closed by close)
         self._writer = csv.DictWriter(self._file, columns, extrasaction='raise')

@@ -29,7 +29,7 @@ from furl_ros.sweep.progress import Progress
 REFUSED = 2
 LOCK = 'run.lock'
 # The process before this one in the same folder ends within this time, seconds.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def check_whole(checkpoint: Path, method: str) -> None:

@@ -200,12 +200,11 @@ def _plan(content: dict[str, Any], path: Path) -> Plan:
     def job(seed: int, task: str, variant: str) -> Job:
         place = Path(folders[task], variant, f's{seed}')
         given = KEEP_ONE | common | by_task[task] | by_variant[variant]
-        given |= {'task': task, 'seed': seed, 'run_folder': str(runs / place)}
+        given |= {'task': task, 'seed': seed, 'run_folder': str(runs / place), 'resume': ''}
         try:
             values = graph.settings_of_run({k: _text(v) for k, v in given.items()}, params_file)
         except SettingError as error:
             raise SettingError(f'{task} {variant} s{seed}: {error}') from None
-        values['resume'] = ''
         typed_run = str(Path(content['runs']) / place)
         run, kept = runs / place, results / place
         return Job(task, variant, seed, values, run, typed_run, kept, log_every)

@@ -50,7 +50,10 @@ class Sb3Updates:
         batch: Batch,
         rewards: Mapping[str, Tensor],
         pause: Callable[[], None] = lambda: None,
+        bounds: Mapping[str, Tensor] | None = None,
     ) -> None:
+        if bounds is not None:
+            raise ValueError('SB3 knows no bounds of values; accepted: return_bound false')
         for name, agent in self.agents.items():
             samples = ReplayBufferSamples(*batch[:4], rewards[name])
             agent.replay_buffer = SimpleNamespace(sample=lambda size, env=None, s=samples: s)

@@ -34,7 +34,10 @@ class SimConfig:
         choices=('fast', 'full'),
     )
     horizon: int = setting(
-        0, "Simulation steps until an episode is truncated; 0: the environment's own (Meta-World: 500).", low=0
+        0,
+        "Simulation steps until an episode is truncated; 0: the environment's own (Meta-World:"
+        ' 500).',
+        low=0,
     )
     render: bool = setting(True, 'Return a frame with every step.')
     action_repeat: int = setting(
@@ -49,4 +52,7 @@ class SimConfig:
         'Task reward of a step without / with success. Environments without a success signal keep'
         ' their own.',
         choices=SUCCESS_REWARDS,
+    )
+    end_at_success: bool = setting(
+        False, 'The first success ends the episode, with no value beyond it (the paper: false).'
     )

@@ -170,24 +170,25 @@ class SimEnv:
         if not np.isfinite(action).all():
             raise ValueError(f'action is {action.tolist()}; accepted: finite numbers')
         action = np.clip(action, self.action_space.low, self.action_space.high)
-        own_reward, terminated, truncated = 0.0, False, False
+        own_reward = 0.0
         for _ in range(self.config.action_repeat):
             state, reward, terminated, truncated, info = self._env.step(
                 action.reshape(self._env.action_space.shape)
             )
             own_reward += float(reward)
             self._steps += 1
-            truncated = bool(truncated) or self._steps == self._horizon
+            success = info.get('success', info.get('is_success'))
+            terminated = bool(terminated or (self.config.end_at_success and success))
+            truncated = bool(truncated or self._steps == self._horizon)
             if terminated or truncated:
                 self._steps = None
                 break
-        success = info.get('success', info.get('is_success'))
         return Step(
             state=_flat(state),
             action=action,
             task_reward=own_reward if success is None else self._success_reward(success),
             success=bool(success),
-            terminated=bool(terminated),
+            terminated=terminated,
             truncated=truncated,
             frame=self.render() if self.config.render else None,
         )

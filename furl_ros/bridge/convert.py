@@ -7,7 +7,7 @@ copies more, and not every build of it knows padded rows or all Bayer patterns.
 
 from array import array
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -180,28 +180,33 @@ def to_compressed_msg(
 
 
 def to_heads_msg(
-    layer_sizes: Sequence[int], image_head: np.ndarray, text_head: np.ndarray
+    layer_sizes: Sequence[int],
+    image_head: np.ndarray,
+    text_head: np.ndarray,
+    anchor: Sequence[float] = (),
+    center: Sequence[float] = (),
 ) -> RewardHeads:
     """Make a message of both heads' parameters; the caller fills in the rest.
 
     Args:
         layer_sizes: widths, input first.
         image_head, text_head: float32 [P], layer by layer: weight [out, in], then bias.
+        anchor, center: of anchored heads, float32 [E]; else empty.
     """
     return RewardHeads(
         layer_sizes=array('I', layer_sizes),
         image_head=to_float_field(image_head),
         text_head=to_float_field(text_head),
+        anchor=to_float_field(anchor),
+        center=to_float_field(center),
     )
 
 
-def from_heads_msg(message: RewardHeads) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Layer sizes and the parameters of the image and the text head, as in ``to_heads_msg``."""
-    return (
-        list(message.layer_sizes),
-        from_float_field(message.image_head),
-        from_float_field(message.text_head),
-    )
+def from_heads_msg(message: RewardHeads) -> dict[str, Any]:
+    """What ``core.heads.RewardHeads.from_flat`` takes, by name; the arrays are float32 [...]."""
+    names = ('image_head', 'text_head', 'anchor', 'center')
+    arrays = {name: from_float_field(getattr(message, name)) for name in names}
+    return {'layer_sizes': list(message.layer_sizes), **arrays}
 
 
 def from_prompt_msg(

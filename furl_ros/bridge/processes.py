@@ -27,7 +27,7 @@ def arguments(docs: Mapping[str, str], launch_file: str) -> list[DeclareLaunchAr
         docs: what each of them means.
         launch_file: path of the file that declares them; the settings' file lies beside its folder.
     """
-    place = ('config', 'train.yaml')
+    place = ('config', 'quick.yaml')
     default = graph.read_params_file(Path(launch_file).parents[1].joinpath(*place))
     return [
         *(

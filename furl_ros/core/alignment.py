@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from furl_ros.core.config import AlignConfig
 from furl_ros.core.heads import (
@@ -15,9 +16,12 @@ from furl_ros.core.heads import (
     positive_negative_loss,
     positive_positive_loss,
 )
+from furl_ros.core.kinds import ANCHORED, HEADS
 from furl_ros.core.methods import METHODS
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import generator_from_json, generator_to_json, load_tree, save_tree
+
+_LEAST_NORM = 1e-12
 
 
 def _tensor(embeddings: np.ndarray) -> torch.Tensor:
@@ -150,10 +154,14 @@ class Aligner:
         self.method = METHODS[method]
         self.warmup_steps = warmup_steps
         self.text = torch.from_numpy(np.array(text_embedding, np.float32))
-        self.goal = None
-        if goal_embedding is not None and self.method.goal_image:
-            self.goal = torch.from_numpy(np.array(goal_embedding, np.float32))
-        self.heads = RewardHeads((width, config.head_hidden_units, config.output_units), seed)
+        self.goal: torch.Tensor | None = None
+        anchor = F.normalize(self.text, dim=-1).numpy() if self.anchored else None
+        layers = (width, config.head_hidden_units, config.output_units)
+        self.heads = RewardHeads(layers, seed, anchor)
+        # Of the unit embeddings of the warm-up's frames; None once the heads have their mean.
+        self._sum: np.ndarray | None = np.zeros(width) if self.anchored else None
+        if goal_embedding is not None:
+            self.set_goal(goal_embedding)
         self.optimizer = torch.optim.Adam(
             self.heads.parameters(), lr=config.head_learning_rate, fused=True
         )
@@ -165,6 +173,30 @@ class Aligner:
         self.version = 0
         self.stage = 0
 
+    @property
+    def anchored(self) -> bool:
+        """Whether the heads begin as what the model knows."""
+        return self.config.heads == ANCHORED and self.method.heads == 'trained'
+
+    def set_goal(self, embedding: np.ndarray) -> None:
+        """Use this goal image (raw embedding, float32 [E]), where the method uses one."""
+        if not self.method.goal_image:
+            return
+        self.goal = torch.from_numpy(np.array(embedding, np.float32))
+        if self.anchored:
+            center = self.heads.center
+            self.heads.anchor.copy_(F.normalize(F.normalize(self.goal, dim=-1) - center, dim=-1))
+
+    def _set_center(self) -> None:
+        """Give the heads the mean of the frames seen so far, once."""
+        center = self._sum / max(1, self.transitions)
+        self._sum = None
+        self.heads.center.copy_(torch.from_numpy(center))
+        if self.goal is not None:
+            self.set_goal(self.goal.numpy())
+        self.version += 1
+        self.stage = 1
+
     def add(self, embedding: np.ndarray, success: bool, last: bool, source: str = '') -> None:
         """Take in the frame of one transition.
 
@@ -175,8 +207,11 @@ class Aligner:
             source: which of several robots it comes from.
         """
         self.transitions += 1
+        frame = np.asarray(embedding, np.float16)
+        if self._sum is not None:
+            self._sum += frame / max(np.linalg.norm(frame.astype(np.float64)), _LEAST_NORM)
         episode = self.episodes.setdefault(source, [])
-        episode.append((np.asarray(embedding, np.float16), bool(success)))
+        episode.append((frame, bool(success)))
         if last:
             self.end_episode(source)
 
@@ -205,6 +240,8 @@ class Aligner:
         """
         if self.method.heads != 'trained' or self.transitions <= self.warmup_steps:
             return {}
+        if self._sum is not None:
+            self._set_center()
         stage = 2 if len(self.positives) else 1
         losses = self._order_by_success() if stage == 2 else self._order_by_goal()
         if not losses:
@@ -238,7 +275,8 @@ class Aligner:
     def _order_by_goal(self) -> dict[str, torch.Tensor]:
         """Losses of stage 1."""
         config = self.config
-        if self.goal is None or not len(self.negatives):
+        # Anchored heads are in the order of the goal from the beginning.
+        if self.anchored or self.goal is None or not len(self.negatives):
             return {}
         frames = _tensor(self.negatives.draw(self.generator, config.head_batch_size))
         loss = negative_negative_loss(
@@ -273,6 +311,7 @@ class Aligner:
             {
                 'image_head': image,
                 'text_head': text,
+                **self._frame_of_reference(),
                 'optimizer': optimizer,
                 'positives': self.positives.state(),
                 'negatives': self.negatives.state(),
@@ -286,6 +325,14 @@ class Aligner:
             },
         )
 
+    def _frame_of_reference(self) -> dict[str, np.ndarray]:
+        """What anchored heads have beside their parameters, for a checkpoint."""
+        if not self.anchored:
+            return {}
+        anchor, center = self.heads.frame_of_reference()
+        arrays = {'anchor': anchor, 'center': center}
+        return arrays if self._sum is None else {**arrays, 'sum': self._sum}
+
     def load(self, path: Path) -> None:
         """Go on from ``save``.
 
@@ -298,10 +345,17 @@ class Aligner:
                 f'the checkpoint {path} has heads of layers {meta["layer_sizes"]}; accepted:'
                 f' {list(self.heads.layer_sizes)} for this model and these settings'
             )
+        if ('anchor' in arrays) != self.anchored:
+            raise SettingError(
+                f'heads is {self.config.heads!r}, but the checkpoint {path} has others; accepted:'
+                f' {next(kind for kind in HEADS if kind != self.config.heads)!r}'
+            )
+        frame = (arrays['anchor'], arrays['center']) if self.anchored else ()
         saved = RewardHeads.from_flat(
-            meta['layer_sizes'], arrays['image_head'], arrays['text_head']
+            meta['layer_sizes'], arrays['image_head'], arrays['text_head'], *frame
         )
         self.heads.load_state_dict(saved.state_dict())
+        self._sum = arrays['sum'].copy() if 'sum' in arrays else None
         state = self.optimizer.state_dict()
         state['state'] = {}
         for key, value in arrays.get('optimizer', {}).items():

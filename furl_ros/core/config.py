@@ -3,8 +3,8 @@
 
 from dataclasses import dataclass
 
+from furl_ros.core.kinds import ANCHORED, HEADS
 from furl_ros.core.methods import METHODS
-from furl_ros.core.precision import PRECISIONS
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import setting
 
@@ -46,6 +46,11 @@ class TrainConfig:
         low=0,
         high=1,
     )
+    return_bound: bool = setting(
+        False,
+        "Values learned are at least what an episode's task rewards really came to (self-imitation,"
+        ' arXiv 1806.05635): one success reaches its whole episode at once.',
+    )
     buffer_size: int = setting(500_000, 'Transitions that the replay keeps.', low=1_000, high=10**8)
     hidden_units: int = setting(
         256, 'Units of each of the two hidden layers of actor and critics.', low=1, high=65_536
@@ -72,19 +77,19 @@ class TrainConfig:
         high=10**9,
     )
     keep_checkpoints: int = setting(2, 'Checkpoints that are kept.', low=1, high=10**6)
-    matmul_precision: str = setting(
-        'auto',
-        "Matrix products of the agents' nets: float32; bfloat16 rounds the operands where"
-        ' gradients are made, values and actions stay float32; auto takes bfloat16 where the'
-        ' processor has units for it.',
-        choices=PRECISIONS,
-    )
 
 
 @dataclass(frozen=True)
 class AlignConfig:
     """Settings of the reward heads and of their training."""
 
+    heads: str = setting(
+        ANCHORED,
+        'anchored: they begin as the cosine with the goal image (without one: the prompt), less'
+        ' what all frames have in common, and learn from the first success on; paper: they begin at'
+        ' random, and learn from the goal image until then.',
+        choices=HEADS,
+    )
     head_hidden_units: int = setting(
         256, 'Units of the hidden layer of each head.', low=1, high=65_536
     )

@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from furl_ros.core.precision import FLOAT32
 from furl_ros.core.products import Products, mlp, products
+
+NO_ANCHOR = np.zeros(0, np.float32)
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -36,20 +37,46 @@ def _flat(module: nn.Module) -> np.ndarray:
 class RewardHeads(nn.Module):
     """f_I and f_L: one MLP for image embeddings, one for the text embedding.
 
+    Without an anchor they are the paper's, and begin as random projections. With one they begin as
+    what the model knows: the reward is the cosine of
+
+        [x, f_I(x)]  and  [a, f_L(text)],   x = unit(unit(embedding) - center),  a = anchor,
+
+    f_L(text) of unit length, and f_I begins at zero. So the first reward is the cosine of frame and
+    anchor (times 1 / sqrt 2), and what is learned is added to it. The center, the mean of the
+    frames seen so far, is what all frames have in common: it says nothing about progress.
+
     Args:
         layer_sizes: widths, input first; the paper has (1024, 256, 64).
         seed: seed of the initial parameters; the global generator is left alone.
+        anchor: what frames are compared with from the beginning, of unit length, float32 [E]: the
+            goal image's embedding less the center, else the prompt's.
+        center: mean of the unit embeddings of frames, float32 [E]; None for zero.
     """
 
-    def __init__(self, layer_sizes: Sequence[int], seed: int = 0) -> None:
+    def __init__(
+        self,
+        layer_sizes: Sequence[int],
+        seed: int = 0,
+        anchor: np.ndarray | None = None,
+        center: np.ndarray | None = None,
+    ) -> None:
         super().__init__()
         self.layer_sizes = tuple(int(size) for size in layer_sizes)
         layers = itertools.pairwise(self.layer_sizes)
-        self._kernels = [products(FLOAT32, wide, narrow) for wide, narrow in layers]
+        self._kernels = [products(wide, narrow) for wide, narrow in layers]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.image = _mlp(self.layer_sizes)
             self.text = _mlp(self.layer_sizes)
+        self.anchored = anchor is not None
+        if self.anchored:
+            nn.init.zeros_(self.image[-1].weight)
+            nn.init.zeros_(self.image[-1].bias)
+            anchor = np.array(anchor, np.float32)
+            center = np.zeros_like(anchor) if center is None else np.array(center, np.float32)
+            self.register_buffer('anchor', torch.from_numpy(anchor))
+            self.register_buffer('center', torch.from_numpy(center))
 
     def forward(self, embeddings: Tensor, text: Tensor) -> Tensor:
         """Cosine of the projected embeddings.
@@ -61,8 +88,16 @@ class RewardHeads(nn.Module):
         Returns:
             Rewards in [-1, 1], float32 [...].
         """
-        projected = _project(self._kernels, self.image, embeddings)
-        return F.cosine_similarity(projected, self.text(text), dim=-1)
+        if not self.anchored:
+            projected = _project(self._kernels, self.image, embeddings)
+            return F.cosine_similarity(projected, self.text(text), dim=-1)
+        # Components of about 1, which the layers' initial values are made for.
+        scale = self.layer_sizes[0] ** 0.5
+        frames = F.normalize(F.normalize(embeddings, dim=-1) - self.center, dim=-1)
+        learned = _project(self._kernels, self.image, scale * frames)
+        target = F.normalize(self.text(scale * F.normalize(text, dim=-1)), dim=-1)
+        product = frames @ self.anchor + learned @ target
+        return product / (2 * (1 + learned.square().sum(-1))).sqrt()
 
     def score(self, embeddings: np.ndarray, text: np.ndarray) -> np.ndarray:
         """Rewards of image embeddings [B, E] against a text embedding [E], as float32 [B]."""
@@ -77,11 +112,22 @@ class RewardHeads(nn.Module):
         """Parameters of the image and the text head, float32, in the order of RewardHeads.msg."""
         return _flat(self.image), _flat(self.text)
 
+    def frame_of_reference(self) -> tuple[np.ndarray, np.ndarray]:
+        """Anchor and center, float32 [E] each; two empty ones without an anchor."""
+        if not self.anchored:
+            return NO_ANCHOR, NO_ANCHOR
+        return self.anchor.numpy().copy(), self.center.numpy().copy()
+
     @classmethod
     def from_flat(
-        cls, layer_sizes: Sequence[int], image_head: np.ndarray, text_head: np.ndarray
+        cls,
+        layer_sizes: Sequence[int],
+        image_head: np.ndarray,
+        text_head: np.ndarray,
+        anchor: np.ndarray = NO_ANCHOR,
+        center: np.ndarray = NO_ANCHOR,
     ) -> 'RewardHeads':
-        """Rebuild heads from ``flat``.
+        """Rebuild heads from ``flat`` and ``frame_of_reference``.
 
         Raises:
             ValueError: the number of values does not fit the layers, or a value is not finite.
@@ -96,9 +142,21 @@ class RewardHeads(nn.Module):
                     f'{name} has {np.size(values)} values; accepted: {size} for layers'
                     f' {list(layer_sizes)}'
                 )
+        for name, values in (('anchor', anchor), ('center', center)):
+            if np.size(values) not in (0, layer_sizes[0]) or np.size(values) != np.size(anchor):
+                raise ValueError(
+                    f'{name} has {np.size(values)} values; accepted: {layer_sizes[0]}, or none in'
+                    ' anchor and center'
+                )
+        for name, values in (
+            ('image_head', image_head),
+            ('text_head', text_head),
+            ('anchor', anchor),
+            ('center', center),
+        ):
             if not np.isfinite(values).all():
                 raise ValueError(f'{name} has values that are not finite')
-        heads = cls(layer_sizes)
+        heads = cls(layer_sizes, 0, anchor if np.size(anchor) else None, center)
         for module, values in ((heads.image, image_head), (heads.text, text_head)):
             vector = torch.from_numpy(np.array(values, np.float32))
             nn.utils.vector_to_parameters(vector, module.parameters())

@@ -2,7 +2,7 @@
 """Matrix products of linear layers, by the fastest kernels of the processor.
 
 Measured on one core of an AMD EPYC with AVX-512, 256 x 256 x 256: torch's float32 product (MKL,
-which leaves AVX-512 alone on AMD) 90 GFLOPS, oneDNN in float32 190, oneDNN in bfloat16 400.
+which leaves AVX-512 alone on AMD) 90 GFLOPS, oneDNN's 190.
 """
 
 from collections.abc import Sequence
@@ -11,41 +11,28 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from furl_ros.core.precision import AUTO, BFLOAT16, FLOAT32
-
-# Below these widths a special kernel costs more than it saves.
-_LEAST_WIDTH = {'onednn': 32, BFLOAT16: 128}
+# Below this width oneDNN's kernels cost more than they save.
+_LEAST_WIDTH = 32
 
 
 class Products(Protocol):
-    """The three products of a linear layer.
-
-    ``outputs`` takes float32; those of the gradients take operands as ``operand`` gave them.
-    """
-
-    def operand(self, tensor: Tensor) -> Tensor:
-        """What to hand to the products of the gradients for a tensor."""
-        ...
+    """The three products of a linear layer."""
 
     def outputs(self, inputs: Tensor, weights: Tensor, biases: Tensor, relu: bool) -> Tensor:
         """[B, out] for inputs [B, in], weights [out, in] and biases [out]."""
         ...
 
     def input_gradients(self, gradients: Tensor, weights: Tensor) -> Tensor:
-        """[B, in] for gradients [B, out]; of the operands' dtype."""
+        """[B, in] for gradients [B, out] and weights [out, in]."""
         ...
 
     def weight_gradients(self, gradients: Tensor, inputs: Tensor, out: Tensor) -> None:
-        """Into [out, in], float32, for gradients [B, out] and inputs [B, in]."""
+        """Into [out, in] for gradients [B, out] and inputs [B, in]."""
         ...
 
 
 class Plain:
-    """torch's own float32 products."""
-
-    def operand(self, tensor: Tensor) -> Tensor:
-        # Wider ones stay what they are: all is double precision then.
-        return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+    """torch's own products."""
 
     def outputs(self, inputs: Tensor, weights: Tensor, biases: Tensor, relu: bool) -> Tensor:
         outputs = torch.addmm(biases, inputs, weights.t())
@@ -58,7 +45,7 @@ class Plain:
         torch.mm(gradients.t(), inputs, out=out)
 
 
-class OneDnn(Plain):
+class OneDnn:
     """float32 by oneDNN's kernels, through the operator of torch's own compiler."""
 
     def __init__(self) -> None:
@@ -75,53 +62,12 @@ class OneDnn(Plain):
         out.copy_(self._linear(gradients.t(), inputs.t(), None, 'none', [], ''))
 
 
-class BFloat16:
-    """Outputs in float32, gradients' products with operands rounded to bfloat16.
-
-    Values of SAC are large against the differences that it learns from: rounding them to
-    bfloat16's 8 bits moved the critics' gradients by a third, always the same way. Gradients that
-    are rounded themselves are off by some thousandths.
-
-    Args:
-        precise: the products that outputs are made by.
-    """
-
-    def __init__(self, precise: Products) -> None:
-        self.outputs = precise.outputs
-
-    def operand(self, tensor: Tensor) -> Tensor:
-        return tensor.bfloat16()
-
-    def input_gradients(self, gradients: Tensor, weights: Tensor) -> Tensor:
-        return torch.mm(gradients, weights)
-
-    def weight_gradients(self, gradients: Tensor, inputs: Tensor, out: Tensor) -> None:
-        out.copy_(torch.mm(gradients.t(), inputs))
-
-
-def resolve(precision: str) -> str:
-    """What 'auto' means on this processor: 'bfloat16' where it has units for it."""
-    if precision != AUTO:
-        return precision
-    able = torch.cpu.get_capabilities()
-    return BFLOAT16 if able.get('avx512_bf16') or able.get('amx_bf16') else FLOAT32
-
-
-def products(precision: str, inputs: int, outputs: int) -> Products:
-    """The fastest products for layers of these widths.
-
-    Args:
-        precision: 'auto', 'float32' or 'bfloat16'.
-    """
-    least = min(inputs, outputs)
+def products(inputs: int, outputs: int) -> Products:
+    """The fastest products on this processor for layers of these widths."""
     able = torch.cpu.get_capabilities()
     held_back = 'AMD' in able.get('cpu_name', '') and able.get('avx512_f')
-    precise = Plain()
-    if held_back and torch.backends.mkldnn.is_available() and least >= _LEAST_WIDTH['onednn']:
-        precise = OneDnn()
-    if resolve(precision) == BFLOAT16 and least >= _LEAST_WIDTH[BFLOAT16]:
-        return BFloat16(precise)
-    return precise
+    wide = min(inputs, outputs) >= _LEAST_WIDTH
+    return OneDnn() if held_back and wide and torch.backends.mkldnn.is_available() else Plain()
 
 
 class _Mlp(torch.autograd.Function):
@@ -158,22 +104,19 @@ class _Mlp(torch.autograd.Function):
         for net, values in enumerate(gradients):
             for layer in reversed(range(depth)):
                 kernel, inputs = kernels[layer], kept[net * depth + layer]
-                values = kernel.operand(values)
                 if results[2 * layer + 1] is not None:
-                    torch.sum(values, 0, dtype=stacks[0].dtype, out=results[2 * layer + 1][net, 0])
-                inputs = kernel.operand(inputs)
+                    torch.sum(values, 0, out=results[2 * layer + 1][net, 0])
                 if results[2 * layer] is not None:
                     kernel.weight_gradients(values, inputs, results[2 * layer][net])
                 if not (needs_inputs or any(needs[: 2 * layer])):
                     break
-                values = kernel.input_gradients(values, kernel.operand(stacks[layer][net]))
+                values = kernel.input_gradients(values, stacks[layer][net])
                 if layer:
                     torch.ops.aten.threshold_backward.grad_input(
                         values, inputs, 0, grad_input=values
                     )
             else:
-                # The first layer's may be bfloat16.
-                input_gradients.append(values.to(gradients.dtype))
+                input_gradients.append(values)
         if not input_gradients:
             return None, None, *results
         return None, torch.stack(input_gradients), *results

@@ -19,7 +19,6 @@ from stable_baselines3.sac.policies import LOG_STD_MAX, LOG_STD_MIN
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from furl_ros.core.precision import FLOAT32
 from furl_ros.core.products import mlp, products
 from furl_ros.core.replay import Batch
 from furl_ros.core.timing import Stages
@@ -87,10 +86,9 @@ class _Nets(_Stack):
     Args:
         nets: for each net its layers; a layer is one or more Linear modules with the same input,
             whose outputs are put side by side.
-        precision: of the matrix products, see ``products``.
     """
 
-    def __init__(self, nets: Sequence[Sequence[Sequence[nn.Linear]]], precision: str) -> None:
+    def __init__(self, nets: Sequence[Sequence[Sequence[nn.Linear]]]) -> None:
         tensors, parts = [], []
         for layer in range(len(nets[0])):
             weights = torch.stack([torch.cat([m.weight.data for m in net[layer]]) for net in nets])
@@ -105,21 +103,15 @@ class _Nets(_Stack):
             tensors += [weights, biases[:, None]]
         super().__init__(tensors, parts)
         self.fixed = [tensor.detach() for tensor in tensors]
-        self.kernels, self.precise = (
-            [products(kind, weights.shape[2], weights.shape[1]) for weights in tensors[::2]]
-            for kind in (precision, FLOAT32)
-        )
+        self.kernels = [products(weights.shape[2], weights.shape[1]) for weights in tensors[::2]]
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Outputs [N, B, out] for inputs [N, B, in]."""
         return mlp(self.kernels, inputs, self.tensors)
 
     def frozen(self, inputs: Tensor) -> Tensor:
-        """The same, with a gradient for the inputs alone.
-
-        It is precise: the slope of a value over actions is what flat parts leave of large weights.
-        """
-        return mlp(self.precise, inputs, self.fixed)
+        """The same, with a gradient for the inputs alone."""
+        return mlp(self.kernels, inputs, self.fixed)
 
 
 def _linears(net: nn.Sequential) -> list[list[nn.Linear]]:
@@ -136,13 +128,10 @@ class RelayUpdate:
     Args:
         agents: SB3 SAC agents by name, with equal spaces, nets and hyper-parameters (MlpPolicy,
             ReLU, ent_coef 'auto', no SDE).
-        precision: of the matrix products: 'float32', 'bfloat16' or 'auto' (see ``products``).
         stages: where the seconds of each phase are added up.
     """
 
-    def __init__(
-        self, agents: Mapping[str, SAC], precision: str = FLOAT32, stages: Stages | None = None
-    ) -> None:
+    def __init__(self, agents: Mapping[str, SAC], stages: Stages | None = None) -> None:
         self.agents = dict(agents)
         self.stages = stages or Stages()
         agents = list(agents.values())
@@ -154,11 +143,10 @@ class RelayUpdate:
             [
                 [*_linears(agent.actor.latent_pi), [agent.actor.mu, agent.actor.log_std]]
                 for agent in agents
-            ],
-            precision,
+            ]
         )
         self.critic, self.target = (
-            _Nets([_linears(net) for critic in critics for net in critic.q_networks], precision)
+            _Nets([_linears(net) for critic in critics for net in critic.q_networks])
             for critics in (
                 [agent.critic for agent in agents],
                 [agent.critic_target for agent in agents],
@@ -180,6 +168,7 @@ class RelayUpdate:
         batch: Batch,
         rewards: Mapping[str, Tensor],
         pause: Callable[[], None] = lambda: None,
+        bounds: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Update all agents.
 
@@ -187,6 +176,8 @@ class RelayUpdate:
             batch: the transitions, shared by the agents.
             rewards: each agent's own rewards by its name, float32 [B, 1].
             pause: called a few times on the way, where the agents can act.
+            bounds: values of the states and actions that each agent's targets are not to fall
+                below, by its name, float32 [B, 1]; None for none.
         """
         count, size = len(self.agents), len(batch.states)
         # SB3 draws, agent by agent, for the states and then for the next states.
@@ -206,9 +197,11 @@ class RelayUpdate:
         with torch.no_grad(), self.stages('targets'):
             next_states = batch.next_states.expand(count, -1, -1)
             next_actions, next_log_prob = self._sample(next_states, noise[:, 1])
-            values = self._lowest(self.target.frozen, next_states, next_actions)
+            values = self._lowest(self.target, next_states, next_actions)
             values = values - temperature * next_log_prob
             targets = own_rewards + (1 - batch.terminated) * self.gamma * values
+            if bounds is not None:
+                targets = targets.maximum(torch.stack([bounds[name] for name in self.agents]))
             targets = targets.repeat_interleave(self.critics, 0)
         pause()
         with self.stages('critics'):

@@ -53,6 +53,9 @@ class Batch(NamedTuple):
     """float32 [B, 1]"""
     embeddings: Tensor
     """float32 [B, E]"""
+    returns: Tensor = torch.zeros(0, 1)
+    """Discounted task rewards of the episode from here on, as far as it went, float32 [B, 1]; minus
+    infinity as long as it has not ended."""
     previous_embeddings: Tensor = torch.zeros(0, 0)
     """Of the frames before the actions, float32 [B, E]; [0, 0] where the replay keeps none."""
 
@@ -95,6 +98,7 @@ class Replay:
             'episode': np.zeros(capacity, np.int32),
             'step': np.zeros(capacity, np.int32),
         }
+        self._returns = np.full(capacity, -np.inf, np.float32)
         # Rows of finished episodes with a success; their slots, None when they have changed.
         self._succeeded = np.zeros(capacity, bool)
         self._success_slots: np.ndarray | None = None
@@ -119,17 +123,36 @@ class Replay:
             self._link(slot, transition)
         for name, array in self.arrays.items():
             array[slot] = getattr(transition, name)
+        self._returns[slot] = -np.inf
         if self._succeeded[slot]:
             self._succeeded[slot] = False
             self._success_slots = None
         self.written += 1
 
-    def mark_success(self, source: int, episode: int) -> None:
-        """Remember that a finished episode had a success: ``sample`` may prefer its rows."""
+    def end_episode(self, source: int, episode: int, gamma: float) -> None:
+        """Note of a finished episode's rows whether it had a success, and what each led to.
+
+        Args:
+            source, episode: which one.
+            gamma: discount of the returns.
+        """
         used = slice(len(self))
-        rows = (self.arrays['source'][used] == source) & (self.arrays['episode'][used] == episode)
-        self._succeeded[used] |= rows
-        self._success_slots = None
+        slots = np.flatnonzero(
+            (self.arrays['source'][used] == source) & (self.arrays['episode'][used] == episode)
+        )
+        if not len(slots):
+            return
+        slots = slots[np.argsort(self.arrays['step'][slots])]
+        rewards = self.arrays['task_reward'][slots].astype(np.float64)
+        # Beyond a time limit no reward is worse than the worst so far, or none.
+        lowest = min(0.0, rewards.min()) / (1 - gamma) if gamma < 1 else -np.inf
+        value = 0.0 if self.arrays['terminated'][slots[-1]] else lowest
+        for slot, reward in zip(slots[::-1], rewards[::-1], strict=True):
+            value = reward + gamma * value
+            self._returns[slot] = value
+        if self.arrays['success'][slots].any():
+            self._succeeded[slots] = True
+            self._success_slots = None
 
     def _draw(self, generator: np.random.Generator, count: int, success_share: float) -> np.ndarray:
         """Slots of a batch, int64 [count]."""
@@ -195,6 +218,7 @@ class Replay:
             column('terminated')[:, None],
             column('task_reward')[:, None],
             column('embedding'),
+            torch.from_numpy(self._returns[rows])[:, None],
             self._previous_embeddings(rows) if self.keeps_previous else torch.zeros(0, 0),
         )
 
@@ -209,6 +233,7 @@ class Replay:
         """What has been written, for a checkpoint."""
         state = {name: array[: len(self)] for name, array in self.arrays.items()}
         state['succeeded'] = self._succeeded[: len(self)]
+        state['return'] = self._returns[: len(self)]
         if self.keeps_previous:
             slots = np.array(sorted(self._apart), np.int32)
             embeddings = np.zeros((len(slots), self.arrays['embedding'].shape[1]), np.float16)
@@ -241,8 +266,9 @@ class Replay:
         for name, array in self.arrays.items():
             array[:used] = state[name]
         self._succeeded[:] = False
-        # Checkpoints of earlier versions have no such column.
+        # Checkpoints of earlier versions have no such columns.
         self._succeeded[:used] = state.get('succeeded', False)
+        self._returns[:used] = state.get('return', -np.inf)
         self._success_slots = None
         self.written = written
         if self.keeps_previous:

@@ -17,7 +17,7 @@ from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
 from furl_ros.core.relay import SAC, VLM, Relay
 from furl_ros.core.relay_update import RelayUpdate
-from furl_ros.core.replay import Replay, Transition
+from furl_ros.core.replay import Batch, Replay, Transition
 from furl_ros.core.reward import check_targets, frame_scores, potential_difference
 from furl_ros.core.run import TRAINER_FILE
 from furl_ros.core.scorings import POTENTIAL, check_scoring
@@ -239,8 +239,7 @@ class Trainer:
         else:
             phase = 'relay' if self.relay.active else VLM
         self.relay.add_positives(count_positives(success))
-        if any(success):
-            self.replay.mark_success(source, episode)
+        self.replay.end_episode(source, episode, self.config.gamma)
         self.recent.append(any(success))
         self.episodes += 1
         return Episode(
@@ -289,6 +288,19 @@ class Trainer:
             both = self.frame_scores(torch.cat([previous_embeddings, embeddings]))
             return potential_difference(*both.chunk(2), self.config.gamma)
 
+    def vlm_bounds(self, batch: Batch) -> torch.Tensor:
+        """What the VLM agent's values are at least, given the returns: float32 [B, 1].
+
+        With scoring 'potential' the VLM rewards of an episode add up to
+        gamma^T Phi(s_T) - Phi(s_0); the end's share, which is positive where the episode came
+        nearer to the goal than not, is left out. Otherwise nothing is known of rewards to come.
+        """
+        if self.scoring.scoring != POTENTIAL:
+            return torch.full_like(batch.returns, -torch.inf)
+        with torch.no_grad():
+            potential = self.frame_scores(batch.previous_embeddings)[:, None]
+        return batch.returns - self.config.rho * potential
+
     def update(self, pause: Callable[[], None] = lambda: None) -> None:
         """One gradient step of each learning agent on one shared batch.
 
@@ -300,20 +312,21 @@ class Trainer:
                 self.generator, self.config.batch_size, self.config.success_share
             )
         rewards = {VLM: batch.task_rewards, SAC: batch.task_rewards}
+        bounds = {VLM: batch.returns, SAC: batch.returns} if self.config.return_bound else None
         if self.method.vlm:
             with self.stages('relabel'):
                 vlm = self.vlm_rewards(batch.embeddings, batch.previous_embeddings)[:, None]
                 rewards[VLM] = batch.task_rewards + self.config.rho * vlm
+                if bounds is not None:
+                    bounds[VLM] = self.vlm_bounds(batch)
                 self.vlm_reward_mean = float(vlm.mean())
         with self.stages('relay_update'):
             learning = [VLM, SAC] if self.relay.active else [VLM]
             if self.relay_update is None or list(self.relay_update.agents) != learning:
                 self.relay_update = RelayUpdate(
-                    {name: self.agents[name].sac for name in learning},
-                    self.config.matmul_precision,
-                    self.stages,
+                    {name: self.agents[name].sac for name in learning}, self.stages
                 )
-            self.relay_update(batch, rewards, pause)
+            self.relay_update(batch, rewards, pause, bounds)
         self.updates += 1
 
     def figures(self) -> dict[str, float]:

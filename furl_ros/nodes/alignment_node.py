@@ -81,8 +81,8 @@ class AlignmentNode(FurlNode):
             self.count_bad('bad prompt embeddings', str(error))
             return
         if self.aligner is not None:
-            if goal is not None and self.aligner.method.goal_image:
-                self.aligner.goal = torch.from_numpy(goal)
+            if goal is not None:
+                self.aligner.set_goal(goal)
             return
         self.aligner = Aligner(
             self.align_config,
@@ -153,7 +153,9 @@ class AlignmentNode(FurlNode):
         """Publish the newest version of the heads (latched)."""
         now = self.aligner.snapshot()
         image_head, text_head = now.heads.flat()
-        message = to_heads_msg(now.heads.layer_sizes, image_head, text_head)
+        message = to_heads_msg(
+            now.heads.layer_sizes, image_head, text_head, *now.heads.frame_of_reference()
+        )
         message.header.stamp = to_time(self.newest_stamp)
         message.version, message.transitions = now.version, now.transitions
         message.stage = now.stage

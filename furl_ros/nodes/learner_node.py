@@ -37,7 +37,6 @@ from furl_ros.core.config import ScoringConfig, TrainConfig
 from furl_ros.core.fair_share import FairShare
 from furl_ros.core.heads import RewardHeads as Heads
 from furl_ros.core.methods import METHODS
-from furl_ros.core.products import resolve
 from furl_ros.core.replay import Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.reward import check_targets
@@ -167,7 +166,7 @@ class LearnerNode(FurlNode):
     def on_heads(self, message: RewardHeads) -> None:
         """A version of the heads: used from the next update on."""
         try:
-            heads = Heads.from_flat(*from_heads_msg(message))
+            heads = Heads.from_flat(**from_heads_msg(message))
             if self.prompt is not None and heads.layer_sizes[0] != len(self.prompt.text_embedding):
                 raise ValueError(
                     f'heads take {heads.layer_sizes[0]} values; accepted:'
@@ -303,10 +302,7 @@ class LearnerNode(FurlNode):
         every = self.train_config
         self.due_eval = self.next_due(every.eval_every)
         self.due_checkpoint = self.next_due(every.checkpoint_every)
-        precision = resolve(self.train_config.matmul_precision)
-        self.get_logger().info(
-            f"run folder: {self.folder.path}; the agents' gradients in {precision}"
-        )
+        self.get_logger().info(f'run folder: {self.folder.path}')
         return True
 
     def next_due(self, every: int) -> float:

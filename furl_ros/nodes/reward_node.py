@@ -150,7 +150,7 @@ class RewardNode(FurlNode):
     def on_heads(self, message: RewardHeads) -> None:
         """Score with these heads from the next batch on."""
         try:
-            self.scorer.use_heads(message.version, *from_heads_msg(message))
+            self.scorer.use_heads(message.version, **from_heads_msg(message))
         except ValueError as error:
             self.count_bad('heads refused', f'version {message.version}: {error}')
 

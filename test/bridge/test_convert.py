@@ -179,11 +179,15 @@ def test_float_fields(values):
 
 def test_heads():
     image, text = np.arange(8, dtype=np.float32), -np.arange(8, dtype=np.float32)
-    message = convert.to_heads_msg((3, 2), image, text)
-    sizes, image_back, text_back = convert.from_heads_msg(message)
-    assert sizes == [3, 2]
-    assert np.array_equal(image_back, image)
-    assert np.array_equal(text_back, text)
+    anchor, center = np.ones(3, np.float32), np.zeros(3, np.float32)
+    for frame in ((), (anchor, center)):
+        message = convert.to_heads_msg((3, 2), image, text, *frame)
+        back = convert.from_heads_msg(message)
+        assert back.pop('layer_sizes') == [3, 2]
+        sent = {'image_head': image, 'text_head': text, 'anchor': (), 'center': ()}
+        sent |= dict(zip(('anchor', 'center'), frame, strict=False))
+        assert back.keys() == sent.keys()
+        assert all(np.array_equal(back[name], sent[name]) for name in sent)
 
 
 @pytest.mark.parametrize('goal', [(), (4.0, 5.0, 6.0)])

@@ -361,6 +361,16 @@ def test_a_run_from_before_there_were_scorings_goes_on_with_the_cosine(stored):
     assert settings_of_run({'resume': str(run)}, '')['scoring'] == 'cosine'
 
 
+@pytest.mark.parametrize('value', ['auto', 'bfloat16', 'highest'])
+def test_a_run_from_before_a_setting_was_removed_goes_on_without_it(stored, value):
+    run = stored()
+    config = yaml.safe_load((run / 'config.yaml').read_text()) | {'matmul_precision': value}
+    (run / 'config.yaml').write_text(yaml.safe_dump(config))
+    values = settings_of_run({'resume': str(run)}, '')
+    assert 'matmul_precision' not in values
+    assert values['run_folder'] == str(run)
+
+
 def test_the_learner_has_cores_of_its_own_where_there_are_more(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {2, 5, 7, 9})
     assert graph.learner_threads(deterministic=False) == 2

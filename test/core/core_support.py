@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What several tests of the cores look at or prepare."""
 
+from types import SimpleNamespace
+
 import torch
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import nn
 
 
@@ -23,6 +27,15 @@ def assert_same(one, other, **tolerance):
     assert one.keys() == other.keys()
     for name, value in one.items():
         torch.testing.assert_close(value, other[name], **tolerance, msg=name)
+
+
+def train_by_sb3(sac, batch, rewards):
+    """One update of an agent by ``SAC.train`` itself; returns what it logs."""
+    sample = ReplayBufferSamples(*batch[:4], rewards)
+    sac.replay_buffer = SimpleNamespace(sample=lambda size, env=None: sample)
+    sac.set_logger(Logger(folder=None, output_formats=[]))
+    sac.train(gradient_steps=1, batch_size=len(batch.states))
+    return sac.logger.name_to_value
 
 
 def stir_batch_norms(tower, low, high):

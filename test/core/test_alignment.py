@@ -13,7 +13,9 @@ from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
 
 WIDTH = 6
-CONFIG = AlignConfig(head_hidden_units=16, output_units=8, head_batch_size=32, ring_size=200, lag=2)
+CONFIG = AlignConfig(
+    heads='paper', head_hidden_units=16, output_units=8, head_batch_size=32, ring_size=200, lag=2
+)
 TEXT = np.linspace(-1, 1, WIDTH).astype(np.float32)
 GOAL = np.ones(WIDTH, np.float32)
 
@@ -385,6 +387,7 @@ def test_load_restores_everything_that_a_snapshot_tells(tmp_path):
     [
         ({'output_units': 9}, r'heads of layers \[6, 16, 8\]; accepted: \[6, 16, 9\]'),
         ({'ring_size': 30}, 'accepted: width 6 and the same ring_size'),
+        ({'heads': 'anchored'}, "heads is 'anchored', but .* accepted: 'paper'"),
     ],
 )
 def test_a_checkpoint_that_does_not_fit(tmp_path, changes, text):
@@ -405,3 +408,72 @@ def test_a_snapshot_is_safe_from_later_updates():
     assert np.array_equal(taken.heads.flat()[0], before)
     assert taken.version < one.version
     assert taken.transitions == 30
+
+
+class TestAnchored:
+    """Heads that begin as the cosine with the goal image, or the prompt, less the common part."""
+
+    def unit(self, vectors):
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    def started(self, frames, **changes):
+        """An aligner after the first transition beyond a warm-up with these frames."""
+        one = aligner(warmup=len(frames) - 1, heads='anchored', **changes)
+        feed(one, frames)
+        assert one.update() == {}
+        return one
+
+    @pytest.mark.parametrize(
+        ('method', 'goal', 'image'),
+        [('furl', GOAL, True), ('furl', None, False), ('furl-nogoal', GOAL, False)],
+    )
+    def test_before_a_success_the_reward_is_the_cosine(self, method, goal, image):
+        frames, seen = noise(12), noise(12).astype(np.float16).astype(np.float64)
+        one = self.started(frames, method=method, goal=goal)
+        center = self.unit(seen).mean(0)
+        anchor = self.unit(self.unit(GOAL) - center) if image else self.unit(TEXT)
+        expected = self.unit(self.unit(frames) - center) @ anchor / np.sqrt(2)
+        np.testing.assert_allclose(one.heads.score(frames, TEXT), expected, atol=1e-5)
+        assert (one.stage, one.version) == (1, 1)
+        feed(one, noise(10))
+        assert one.update() == {}
+        np.testing.assert_allclose(one.heads.score(frames, TEXT), expected, atol=1e-5)
+
+    def test_in_the_warm_up_nothing_is_taken_away(self):
+        one = aligner(warmup=20, heads='anchored')
+        feed(one, noise(10))
+        assert one.update() == {}
+        assert one.version == 0
+        expected = self.unit(noise(10)) @ self.unit(GOAL) / np.sqrt(2)
+        np.testing.assert_allclose(one.heads.score(noise(10), TEXT), expected, atol=1e-5)
+
+    def test_a_goal_image_may_come_later(self):
+        late, early = self.started(noise(12), goal=None), self.started(noise(12))
+        late.set_goal(GOAL)
+        assert np.array_equal(late.heads.anchor, early.heads.anchor)
+
+    def test_from_the_first_success_on_they_learn(self):
+        one = self.started(noise(12))
+        feed(one, noise(10), success=(9,))
+        assert set(one.update()) == {'pos_neg', 'pos_pos'}
+        assert (one.stage, one.version) == (2, 2)
+
+    def test_random_heads_have_no_anchor(self):
+        assert not aligner(method='vlm-proj', heads='anchored').heads.anchored
+
+    @pytest.mark.parametrize('rounds', [0, 1, 5])
+    def test_save_and_load_continue_bit_for_bit(self, tmp_path, rounds):
+        """Within the warm-up, in stage 1 and in stage 2."""
+        one, other = (aligner(seed=7, warmup=13, heads='anchored') for _ in range(2))
+        rehearse(one, rounds)
+        one.save(tmp_path / 'first')
+        other.load(tmp_path / 'first')
+        for each, name in ((one, 'one'), (other, 'other')):
+            rehearse(each, 3, start=rounds)
+            each.save(tmp_path / name)
+        (arrays, meta), (other_arrays, other_meta) = map(
+            contents, (tmp_path / 'one', tmp_path / 'other')
+        )
+        assert meta == other_meta
+        assert arrays.keys() == other_arrays.keys()
+        assert all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)

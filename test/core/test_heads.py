@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from furl_ros.core.heads import (
+    NO_ANCHOR,
     RewardHeads,
     hinge,
     negative_negative_loss,
@@ -144,6 +145,75 @@ def test_flat_round_trip():
 def test_parameters_that_do_not_fit(spoil, text):
     with pytest.raises(ValueError, match=text):
         RewardHeads.from_flat(*spoil(list(SIZES), *RewardHeads(SIZES).flat()))
+
+
+class TestAnchored:
+    """Heads that begin as what the model knows."""
+
+    @pytest.fixture
+    def given(self):
+        generator = np.random.default_rng(0)
+        frames, text, anchor, center = np.split(generator.standard_normal((8, 12)), [5, 6, 7])
+        anchor = anchor[0] / np.linalg.norm(anchor)
+        return frames, text[0], anchor, 0.1 * center[0]
+
+    def unit(self, vectors):
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    def test_they_begin_as_the_cosine_with_the_anchor(self, given):
+        frames, text, anchor, center = given
+        heads = RewardHeads(SIZES, 1, anchor, center)
+        expected = self.unit(self.unit(frames) - center) @ anchor / np.sqrt(2)
+        np.testing.assert_allclose(heads.score(frames, text), expected, atol=1e-6)
+        np.testing.assert_allclose(heads.score(9 * frames, 9 * text), expected, atol=1e-6)
+
+    def test_the_reward_is_a_cosine_of_vectors_side_by_side(self, given):
+        frames, text, anchor, center = given
+        heads = RewardHeads(SIZES, 1, anchor, center)
+        with torch.no_grad():
+            heads.image[-1].weight.normal_()
+            scale = np.sqrt(12)
+            x = self.unit(self.unit(frames) - center)
+            image = heads.image(torch.tensor(scale * x).float()).numpy()
+            target = self.unit(heads.text(torch.tensor(scale * self.unit(text)).float()).numpy())
+        left = self.unit(np.hstack([x, image]))
+        right = self.unit(np.concatenate([anchor, target]))
+        np.testing.assert_allclose(heads.score(frames, text), left @ right, atol=1e-6)
+
+    def test_the_image_head_begins_at_zero_and_all_of_it_learns(self, given):
+        frames, text = (torch.tensor(values).float() for values in given[:2])
+        heads = RewardHeads(SIZES, 1, *given[2:])
+        optimizer = torch.optim.SGD(heads.parameters(), lr=1.0)
+        before = [parameter.detach().clone() for parameter in heads.image.parameters()]
+        assert not before[-1].any()
+        assert not before[-2].any()
+        for _ in range(2):
+            optimizer.zero_grad()
+            positive_negative_loss(heads(frames[:2], text), heads(frames[2:4], text), 2).backward()
+            optimizer.step()
+        for old, new in zip(before, heads.image.parameters(), strict=True):
+            assert not torch.equal(old, new)
+        assert dict(heads.named_buffers()).keys() == {'anchor', 'center'}
+
+    def test_a_round_trip(self, given):
+        frames, text, anchor, center = given
+        heads = RewardHeads(SIZES, 1, anchor, center)
+        rebuilt = RewardHeads.from_flat(SIZES, *heads.flat(), *heads.frame_of_reference())
+        assert np.array_equal(heads.score(frames, text), rebuilt.score(frames, text))
+        assert RewardHeads(SIZES).frame_of_reference() == (NO_ANCHOR, NO_ANCHOR)
+
+    @pytest.mark.parametrize(
+        ('anchor', 'center', 'text'),
+        [
+            (np.ones(11), np.ones(11), 'anchor has 11 values; accepted: 12, or none'),
+            (np.ones(12), np.ones(0), 'center has 0 values; accepted: 12, or none'),
+            (np.ones(0), np.ones(12), 'center has 12 values; accepted: 12, or none'),
+            (np.full(12, np.nan), np.ones(12), 'anchor has values that are not finite'),
+        ],
+    )
+    def test_what_does_not_fit(self, anchor, center, text):
+        with pytest.raises(ValueError, match=text):
+            RewardHeads.from_flat(SIZES, *RewardHeads(SIZES).flat(), anchor, center)
 
 
 def test_a_frozen_copy_keeps_its_values():

@@ -56,6 +56,7 @@ def test_shapes_and_types_of_a_batch():
         'terminated': (7, 1),
         'task_rewards': (7, 1),
         'embeddings': (7, 4),
+        'returns': (7, 1),
         'previous_embeddings': (0, 0),
     }
     assert {value.dtype for value in batch} == {torch.float32}
@@ -67,6 +68,95 @@ def test_a_batch_is_safe_from_later_transitions():
     before = batch.states.clone()
     replay.add(transition(77))
     assert torch.equal(batch.states, before)
+
+
+class TestSuccessShare:
+    """Transition n belongs to source n % 3 and episode n // 10."""
+
+    def succeeded(self, replay, share, count=1_000):
+        numbers = replay.sample(np.random.default_rng(0), count, share).states[:, 0].int().numpy()
+        return numbers, np.isin(numbers, [n for n in range(10, 20) if n % 3 == 1])
+
+    def test_a_share_comes_from_marked_episodes_and_the_rest_from_all(self):
+        replay = filled(40, capacity=40)
+        replay.end_episode(1, 1, 0.9)
+        numbers, marked = self.succeeded(replay, 0.5)
+        assert marked[:500].all()
+        assert 0 < marked[500:].mean() < 0.3
+        assert set(numbers[500:].tolist()) == set(range(40))
+
+    def test_without_a_success_all_are_drawn_alike(self):
+        same = [filled(40, capacity=40).sample(np.random.default_rng(0), 9, s) for s in (0.0, 0.5)]
+        assert torch.equal(same[0].states, same[1].states)
+
+    def test_a_row_that_gives_way_is_no_longer_preferred(self):
+        replay = filled(40, capacity=40)
+        replay.end_episode(1, 1, 0.9)
+        replay.sample(np.random.default_rng(0), 1, 0.5)
+        for number in range(100, 113):
+            replay.add(transition(number))
+        numbers, marked = self.succeeded(replay, 1.0)
+        assert marked.all()
+        assert set(numbers.tolist()) == {13, 16, 19}
+
+    def test_a_checkpoint_keeps_the_marks(self):
+        replay, other = filled(40, capacity=40), filled(3, capacity=40)
+        replay.end_episode(1, 1, 0.9)
+        other.restore(replay.state())
+        assert self.succeeded(other, 1.0)[1].all()
+        old = replay.state()
+        del old['succeeded'], old['return']
+        other.restore(old)
+        assert not self.succeeded(other, 1.0)[1].all()
+
+
+class TestReturns:
+    def replay(self, rewards, terminated):
+        replay = Replay(20, 2, 1, 4)
+        for step, reward in enumerate(rewards, 1):
+            last = step == len(rewards)
+            replay.add(
+                transition(step)._replace(
+                    task_reward=reward,
+                    terminated=terminated and last,
+                    source=0,
+                    episode=0,
+                    step=step,
+                )
+            )
+        return replay
+
+    def returns(self, replay):
+        batch = replay.sample(np.random.default_rng(0), 200)
+        found = dict(
+            zip(batch.states[:, 0].int().tolist(), batch.returns[:, 0].tolist(), strict=True)
+        )
+        return [found[step] for step in sorted(found)]
+
+    def test_a_terminated_episode(self):
+        replay = self.replay([0, 0, 1], terminated=True)
+        assert self.returns(replay) == [-np.inf] * 3
+        replay.end_episode(0, 0, 0.5)
+        assert self.returns(replay) == [0.25, 0.5, 1.0]
+
+    def test_beyond_a_time_limit_the_worst_is_assumed(self):
+        replay = self.replay([-1, 0], terminated=False)
+        replay.end_episode(0, 0, 0.5)
+        # -1 for ever from the third step on is worth -1 / (1 - 0.5) = -2.
+        assert self.returns(replay) == [-1.5, -1.0]
+        replay = self.replay([0, 1], terminated=False)
+        replay.end_episode(0, 0, 0.5)
+        assert self.returns(replay) == [0.5, 1.0]
+
+    def test_a_new_row_has_none_and_checkpoints_keep_them(self):
+        replay = self.replay([0, 1], terminated=True)
+        replay.end_episode(0, 0, 0.5)
+        other = Replay(20, 2, 1, 4)
+        other.restore(replay.state())
+        assert self.returns(other) == [0.5, 1.0]
+        for step in range(3, 22):
+            other.add(transition(step))
+        assert self.returns(other) == [1.0] + [-np.inf] * 19
 
 
 def test_draws_are_uniform():
@@ -243,7 +333,7 @@ class TestPreviousEmbeddings:
         replay = filled(25)
         assert not replay._apart
         assert len(replay._previous) == len(replay._next) == 0
-        assert set(replay.state()) == {*replay.arrays, 'written'}
+        assert set(replay.state()) == {*replay.arrays, 'return', 'succeeded', 'written'}
 
     def test_one_that_is_missing_or_of_another_width_is_an_error(self):
         replay = Replay(10, 2, 1, 4, keeps_previous=True)

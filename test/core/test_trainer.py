@@ -101,8 +101,40 @@ class Recorder:
         self.calls = []
         one.relay_update = self
 
-    def __call__(self, batch, rewards, pause):
+    def __call__(self, batch, rewards, pause, bounds):
         self.calls.append((batch, rewards))
+
+
+def test_warm_up_actions_may_be_held():
+    one = trainer(warmup_steps=20, warmup_hold=4)
+    actions = []
+    for _ in range(2):
+        one.start_episode()
+        actions.append([one.act(state_of(index), index)[0] for index in range(10)])
+    for episode in actions:
+        assert all(np.array_equal(a, episode[4 * (k // 4)]) for k, a in enumerate(episode))
+    distinct = {tuple(action) for episode in actions for action in episode}
+    assert len(distinct) == 6
+
+
+def test_the_temperature_begins_where_it_is_set():
+    one = trainer(initial_temperature=0.02)
+    for agent in one.agents.values():
+        assert agent.sac.log_ent_coef.exp().item() == pytest.approx(0.02)
+
+
+def test_a_share_of_each_batch_comes_from_successful_episodes():
+    one = trainer(success_share=0.5)
+    play(one, 2, learn=False)
+    play(one, 1, success=(20,), learn=False)
+    seen = Recorder(one)
+    one.update()
+    batch, _ = seen.calls[0]
+    # States tell the step alone: the marks tell the episode.
+    assert one.replay._succeeded.sum() == LENGTH
+    assert len(batch.states) == CONFIG.batch_size
+    rows = one.replay._draw(np.random.default_rng(0), 8, 0.5)
+    assert one.replay._succeeded[rows[:4]].all()
 
 
 def test_which_agents_learn():

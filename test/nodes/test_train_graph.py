@@ -143,7 +143,7 @@ def test_heads_are_published_at_their_transitions(train_run, replay):
 
 def test_scores_come_from_the_version_of_the_heads_that_they_name(train_run):
     text = np.asarray(train_run.prompts[-1].text_embedding, np.float32)
-    heads = {h.version: RewardHeads.from_flat(*from_heads_msg(h)) for h in train_run.heads}
+    heads = {h.version: RewardHeads.from_flat(**from_heads_msg(h)) for h in train_run.heads}
     versions = [score.heads_version for score in train_run.scores]
     assert versions == sorted(versions)
     assert len(set(versions)) > 1

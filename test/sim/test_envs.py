@@ -10,6 +10,7 @@ import pytest
 from furl_ros.core.settings import SettingError
 from sim.config import SimConfig
 from sim.envs import Step, make
+from sim.oracle import goal_image, oracle, rollout
 from sim.tasks import MT10, TASKS, prompt_for
 
 COUNTER = 'furl/StampCounter-v0'
@@ -148,6 +149,52 @@ class TestContract:
                 env.step(np.full(size, bad))
         with pytest.raises(ValueError, match='seed is -1'):
             env.reset(-1)
+
+
+class TestRepeatedActions:
+    @pytest.fixture(params=['reach-v3', 'Pendulum-v1'])
+    def task(self, request):
+        return request.param
+
+    def test_an_action_is_held_and_only_its_end_is_seen(self, build, task):
+        single, double = build(task=task), build(task=task, action_repeat=2)
+        assert double.control_period == 2 * single.control_period
+        single.reset(3)
+        double.reset(3)
+        for action in actions(single, 10):
+            steps = [single.step(action), single.step(action)]
+            step = double.step(action)
+            assert np.array_equal(step.state, steps[1].state)
+            assert step.success == steps[1].success
+            own = task == 'Pendulum-v1'
+            expected = sum(one.task_reward for one in steps) if own else step.success - 1.0
+            assert step.task_reward == pytest.approx(expected)
+
+    def test_the_time_limit_counts_simulation_steps(self, build, task):
+        env = build(task=task, action_repeat=3, horizon=7)
+        env.reset()
+        steps = [env.step(action) for action in actions(env, 3)]
+        assert [step.truncated for step in steps] == [False, False, True]
+
+    def test_the_goal_image_does_not_depend_on_it(self):
+        one, two = (goal_image(SimConfig(task='reach-v3', action_repeat=n)) for n in (1, 2))
+        assert np.array_equal(one, two)
+
+
+def test_success_may_count_from_zero(build):
+    env = build(task='drawer-close-v3', success_reward='0/1')
+    steps = list(rollout(env, oracle(env)))
+    assert {step.success for step in steps} == {False, True}
+    assert all(step.task_reward == step.success for step in steps)
+
+
+def test_the_first_success_may_end_the_episode(build):
+    env = build(task='drawer-close-v3', end_at_success=True, action_repeat=3)
+    steps = list(rollout(env, oracle(env)))
+    assert [step.success for step in steps] == [False] * (len(steps) - 1) + [True]
+    assert [step.terminated for step in steps] == [step.success for step in steps]
+    with pytest.raises(RuntimeError, match='call reset'):
+        env.step(actions(env, 1)[0])
 
 
 class TestMetaWorld:

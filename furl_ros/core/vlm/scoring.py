@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from furl_ros.core.config import PLAIN_COSINE, ScoringConfig
-from furl_ros.core.heads import RewardHeads
+from furl_ros.core.heads import NO_ANCHOR, RewardHeads
 from furl_ros.core.reward import frame_scores
 from furl_ros.core.scorings import GOAL_BASELINE, GOAL_IMAGE
 from furl_ros.core.vlm.interface import Vlm, cosine
@@ -89,6 +89,8 @@ class Scorer:
         layer_sizes: Sequence[int],
         image_head: np.ndarray,
         text_head: np.ndarray,
+        anchor: np.ndarray = NO_ANCHOR,
+        center: np.ndarray = NO_ANCHOR,
     ) -> None:
         """Score with these heads from now on (parameters as in RewardHeads.msg).
 
@@ -108,7 +110,7 @@ class Scorer:
                 f'heads have {len(image_head)} and {len(text_head)} values; accepted: {count}'
                 f' for layers {list(layer_sizes)}'
             )
-        heads = RewardHeads.from_flat(layer_sizes, image_head, text_head)
+        heads = RewardHeads.from_flat(layer_sizes, image_head, text_head, anchor, center)
         self._heads = _Heads(version, heads)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:

@@ -15,15 +15,20 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from rich.console import Console
 
+from furl_ros.core.run import ALIGNMENT_FILE, CONFIG, TRAINER_FILE
 from furl_ros.core.settings import SettingError
+from furl_ros.core.storage import save_tree
 from furl_ros.sweep import display, plan, results
+from furl_ros.sweep.child import check_whole
 from furl_ros.sweep.locks import Lock
 from furl_ros.sweep.progress import read_progress
 
@@ -31,6 +36,7 @@ STUB = Path(__file__).resolve().parent / 'sweep_stub'
 TASK, OTHER = 'drawer-close-v3', 'window-open-v3'
 # Other processes may leave little of a processor to these.
 PATIENCE = 240.0  # seconds
+TABLES = ('curves', 'episodes', 'evaluations')
 WALL = {'wall_seconds', 'steps_per_second'}
 CONTENT = {
     'settings': {'total_steps': 100, 'checkpoint_every': 20, 'rho': 0.5},
@@ -147,6 +153,20 @@ def place(tmp_path) -> Iterator[Callable[..., Place]]:
             process.communicate()
 
 
+@pytest.fixture(scope='module')
+def unbroken(tmp_path_factory) -> dict[str, list[dict[str, str]]]:
+    """Tables of the stub's runs that nothing happens to: two seeds of each variant."""
+    one = Place(tmp_path_factory.mktemp('unbroken') / 'sweep', seeds=[0, 1])
+    one.run()
+    return one.tables()
+
+
+def same_rows(one: Place, whole: dict[str, list[dict[str, str]]], runs: list[str]) -> bool:
+    """Whether these runs have the same rows, and there are no others."""
+    wanted = {f'{TASK}/{run}/{name}.csv' for run in runs for name in TABLES}
+    return one.tables() == {name: whole[name] for name in sorted(wanted)}
+
+
 # The file.
 
 
@@ -184,9 +204,9 @@ def test_jobs_come_seed_by_seed_with_all_their_settings(place):
 
 
 def test_a_params_file_may_be_one_that_comes_with_the_package(place):
-    one = place(params_file='train.yaml')
-    assert plan.read(one.file).jobs[0].values['rho'] == 0.5
-    assert plan.read(one.file).jobs[0].values['gamma'] == 0.99
+    one = place(params_file='quick.yaml')
+    values = plan.read(one.file).jobs[0].values
+    assert (values['rho'], values['success_share']) == (0.5, 0.25)
 
 
 @pytest.mark.parametrize(
@@ -291,9 +311,8 @@ def test_a_sweep_leaves_results_and_never_makes_them_again(place):
     assert f'gamma is 0.5, but {one.results / TASK / "sac" / "s0"} was begun with 0.99' in out
 
 
-def test_a_killed_sweep_goes_on_from_its_checkpoints(place):
-    whole, broken = place('whole'), place('broken')
-    whole.run()
+def test_a_killed_sweep_goes_on_from_its_checkpoints(place, unbroken):
+    broken = place()
     for step in (33, 77):
         for variant in ('sac', 'furl'):
             broken.order(f'{TASK}-{variant}-s0', 'hold', str(step))
@@ -306,7 +325,7 @@ def test_a_killed_sweep_goes_on_from_its_checkpoints(place):
     for order in broken.orders.iterdir():
         order.unlink()
     broken.run()
-    assert broken.tables() == whole.tables()
+    assert same_rows(broken, unbroken, ['sac/s0', 'furl/s0'])
     assert 'going on from step 20' in broken.log(TASK, 'sac', 0)
     assert 'going on from step 60' in broken.log(TASK, 'sac', 0)
     about = yaml.safe_load((broken.results / TASK / 'sac' / 's0' / 'run.yaml').read_text())
@@ -360,6 +379,20 @@ def test_a_run_that_fails_is_started_once_more_and_stops_no_other(place):
     assert results.is_finished(one.results / TASK / 'furl' / 's0')
 
 
+def test_a_killed_run_is_started_once_more(place, unbroken):
+    one = place(variants={'sac': {'method': 'sac'}})
+    one.order(f'{TASK}-sac-s0', 'hold', '50')
+    sweep = one.start()
+    until(lambda: one.stands(TASK, 'sac', 0).get('step') == 50, 'the hold')
+    os.kill(one.stands(TASK, 'sac', 0)['pid'], signal.SIGKILL)
+    (one.orders / f'{TASK}-sac-s0.hold').unlink()
+    out, _ = sweep.communicate(timeout=PATIENCE)
+    assert sweep.returncode == 0, out
+    assert f'{TASK} sac s0: was ended by SIGKILL' in out
+    assert 'going on from step 40' in one.log(TASK, 'sac', 0)
+    assert same_rows(one, unbroken, ['sac/s0'])
+
+
 def test_a_run_that_has_begun_keeps_its_settings(place):
     one = place()
     one.order(f'{TASK}-sac-s0', 'crash', '45 2')
@@ -373,7 +406,7 @@ def test_a_run_that_has_begun_keeps_its_settings(place):
     one.run()
 
 
-def test_what_cannot_be_gone_on_from_is_begun_anew(place):
+def test_what_cannot_be_gone_on_from_is_begun_anew(place, unbroken):
     one = place(variants={'sac': {'method': 'sac'}})
     one.order(f'{TASK}-sac-s0', 'crash', '45 2')
     one.run(code=1)
@@ -381,9 +414,34 @@ def test_what_cannot_be_gone_on_from_is_begun_anew(place):
     checkpoint.write_bytes(checkpoint.read_bytes()[:20])
     out = one.run()
     assert f'{TASK} sac s0: no checkpoint is usable, starting anew' in out
-    whole = place('whole', variants={'sac': {'method': 'sac'}})
-    whole.run()
-    assert one.tables() == whole.tables()
+    assert same_rows(one, unbroken, ['sac/s0'])
+
+
+def test_a_damaged_checkpoint_is_found_out(tmp_path):
+    checkpoint = tmp_path / 'checkpoints' / 'step_000000040'
+    checkpoint.mkdir(parents=True)
+    (tmp_path / CONFIG).write_text('method: furl')
+    save_tree(checkpoint / TRAINER_FILE, {'some': np.zeros(9)}, {'agents': {'vlm': {}}})
+    save_tree(checkpoint / ALIGNMENT_FILE, {'some': np.zeros(9)}, {})
+    agent = checkpoint / 'vlm_agent.zip'
+    with zipfile.ZipFile(agent, 'w') as file:
+        file.writestr('policy.pth', bytes(1_000))
+    check_whole(checkpoint, 'furl')
+    for path in (agent, checkpoint / TRAINER_FILE, checkpoint / ALIGNMENT_FILE, tmp_path / CONFIG):
+        whole = path.read_bytes()
+        damaged = [whole[: len(whole) // 2], b'']
+        # Only zip files have a sum of their content.
+        damaged += [whole.replace(bytes(9), b'something')] if path == agent else []
+        for content in damaged:
+            path.write_bytes(content)
+            with pytest.raises(SettingError):
+                check_whole(checkpoint, 'furl')
+        path.unlink()
+        with pytest.raises(SettingError):
+            check_whole(checkpoint, 'furl')
+        path.write_bytes(whole)
+    (checkpoint / ALIGNMENT_FILE).unlink()
+    check_whole(checkpoint, 'sac')
 
 
 def test_only_the_results_of_a_finished_run_are_written(place):
@@ -488,9 +546,8 @@ def cluster(tmp_path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
         process.wait()
 
 
-def test_a_dask_scheduler_gives_jobs_to_other_machines(place, cluster, tmp_path):
+def test_a_dask_scheduler_gives_jobs_to_other_machines(place, cluster, tmp_path, unbroken):
     address, (scheduler, *workers) = cluster
-    whole = place('whole', seeds=[0, 1])
     one = place('sweep', seeds=[0, 1], runs='work')
     one.order(f'{TASK}-sac-s0', 'hold', '50')
     sweep = one.start('--scheduler', address)
@@ -509,8 +566,7 @@ def test_a_dask_scheduler_gives_jobs_to_other_machines(place, cluster, tmp_path)
     (one.orders / f'{TASK}-sac-s0.hold').unlink()
     out, _ = sweep.communicate(timeout=PATIENCE)
     assert sweep.returncode == 0, out
-    whole.run()
-    assert one.tables() == whole.tables()
+    assert same_rows(one, unbroken, ['sac/s0', 'sac/s1', 'furl/s0', 'furl/s1'])
     assert not list((one.folder / 'work').rglob('run.log'))
 
     # What a sweep has begun there ends with it.
@@ -535,7 +591,12 @@ def test_a_sweep_that_is_killed_three_times_ends_with_the_same_results(place):
         'settings': {
             'total_steps': 150,
             'warmup_steps': 50,
-            'horizon': 25,
+            'warmup_hold': 5,
+            'action_repeat': 5,
+            'horizon': 125,
+            'end_at_success': True,
+            'success_share': 0.25,
+            'return_bound': True,
             'eval_every': 50,
             'checkpoint_every': 25,
             'batch_size': 16,

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,12 @@ def check_whole(checkpoint: Path, method: str) -> None:
     _, meta = load_tree(checkpoint / TRAINER_FILE)
     if METHODS[method].vlm:
         load_tree(checkpoint / ALIGNMENT_FILE)
-    for name in meta['agents']:
+    for name in meta.get('agents', ()):
         path = checkpoint / f'{name}_agent.zip'
         try:
             with zipfile.ZipFile(path) as file:
                 damaged = file.testzip()
-        except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+        except (OSError, zipfile.BadZipFile, zlib.error) as error:
             damaged = str(error)
         if damaged:
             raise SettingError(f'{path} is not a readable checkpoint file: {damaged}')
@@ -65,6 +66,7 @@ def newest_checkpoint(folder: Path, method: str, progress: Progress) -> Path | N
             return checkpoint
         except SettingError as error:
             reason = error
+            print(f'{checkpoint.name} is not usable: {error}', flush=True)
     if found:
         progress.note(f'no checkpoint is usable, starting anew ({reason})')
         shutil.rmtree(folder / CHECKPOINTS)

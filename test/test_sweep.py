@@ -27,7 +27,7 @@ from rich.console import Console
 from furl_ros.core.run import ALIGNMENT_FILE, CONFIG, TRAINER_FILE
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import save_tree
-from furl_ros.sweep import display, plan, results
+from furl_ros.sweep import command, display, plan, results
 from furl_ros.sweep.child import check_whole
 from furl_ros.sweep.locks import Lock
 from furl_ros.sweep.progress import read_progress
@@ -269,6 +269,21 @@ def test_a_file_of_another_form_is_one_line(content, text, place):
         plan.read(one.file)
     assert text in str(raised.value)
     assert '\n' not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        (['--workers', '0'], 'error: --workers is 0; accepted: 1 or more'),
+        (['--nice', '20'], 'error: --nice is 20; accepted: 0 to 19'),
+        (['--scheduler', 'host:8786'], "error: --scheduler is 'host:8786'; accepted: the address"),
+    ],
+)
+def test_a_wrong_option_is_one_line(arguments, text, place):
+    with pytest.raises(SystemExit) as left:
+        command.main([str(place().file), *arguments])
+    assert str(left.value).startswith(text)
+    assert '\n' not in str(left.value)
 
 
 # Runs.

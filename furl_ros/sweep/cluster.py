@@ -11,6 +11,7 @@ one job, which is a process of its own, as on one machine.
 """
 
 import logging
+import re
 import threading
 import time
 import uuid
@@ -22,6 +23,7 @@ from furl_ros.core.settings import SettingError
 from furl_ros.sweep.plan import Job
 from furl_ros.sweep.processes import Outcome, RunProcess, description
 
+ADDRESS = re.compile(r'(tcp|tls|ws|wss)://[^\s/]+:\d+')
 CONNECT_WITHIN = 15  # seconds
 COUNT_EVERY = 2.0  # seconds
 POLL = 0.5  # seconds, of a worker
@@ -69,9 +71,10 @@ class Task:
 
     def poll(self) -> Outcome | None:
         """How it ended; None while it runs, or waits for a worker."""
-        if not self._future.done():
-            return None
         self._cluster.check()
+        # A scheduler that was lost may be found again, or not: that takes its time.
+        if not self._future.done() or self._cluster.is_lost():
+            return None
         if self._future.status == 'finished':
             return Outcome(**self._future.result())
         if self._future.status == 'error':
@@ -105,7 +108,14 @@ class Cluster:
 
     def __init__(self, address: str, niceness: int) -> None:
         self.address, self.niceness = address, niceness
-        logging.getLogger('distributed').setLevel(logging.CRITICAL)
+        if not ADDRESS.fullmatch(address):
+            raise SettingError(
+                f"--scheduler is '{address}'; accepted: the address of a dask scheduler"
+                ' (tcp://host:8786)'
+            )
+        # What matters of it is told in one line, below.
+        for name in ('distributed', 'distributed.client'):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self.client = Client(
                 address, timeout=CONNECT_WITHIN, name='furl-sweep', set_as_default=False
@@ -113,8 +123,8 @@ class Cluster:
         except (OSError, ValueError) as error:
             reason = ' '.join(str(error).split())
             raise SettingError(
-                f"--scheduler is '{address}'; accepted: the address of a dask scheduler, as"
-                f" 'dask scheduler' prints it ({reason})"
+                f"--scheduler is '{address}', where none answers; accepted: the address that"
+                f" 'dask scheduler' prints ({reason})"
             ) from None
         self.topic = f'furl-sweep-{uuid.uuid4().hex}'
         self._heard: dict[str, dict[str, Any]] = {}
@@ -125,6 +135,10 @@ class Cluster:
     def is_there(self) -> bool:
         """Whether the scheduler can still be reached."""
         return self.client.status in ('running', 'connecting')
+
+    def is_lost(self) -> bool:
+        """Whether the scheduler is looked for again."""
+        return self.client.status == 'connecting'
 
     def check(self) -> None:
         """Find out whether the scheduler is still there.

@@ -55,6 +55,7 @@ setup(
             'alignment_node = furl_ros.nodes.entry:alignment_node',
             'learner_node = furl_ros.nodes.entry:learner_node',
             'local_train = furl_ros.local:main',
+            'report = furl_ros.report.command:main',
             'sweep = furl_ros.sweep.__main__:main',
         ],
     },

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,61 @@ from sim.envs import Step, make
 from sim.oracle import goal_image
 
 
+class Targets(NamedTuple):
+    """The model of a run, and what frames are compared with: raw embeddings, float32 [E]."""
+
+    scorer: Scorer
+    text: np.ndarray
+    goal: np.ndarray | None
+    baseline: np.ndarray | None
+
+
+def config_of(values: dict[str, Any], kind: type) -> Any:
+    """The settings of one dataclass, from those of a whole graph."""
+    return from_mapping(kind, graph.for_node(values, kind))
+
+
+def targets_of_run(values: dict[str, Any]) -> Targets:
+    """Load the model of a run with a VLM and encode what it compares frames with.
+
+    Raises:
+        SettingError: the model cannot be loaded, or the goal image that is asked for not drawn.
+    """
+    sim_config, scoring = config_of(values, SimConfig), config_of(values, ScoringConfig)
+    picture = goal_image(sim_config)
+    if picture is None and scoring.scoring == GOAL_IMAGE:
+        raise SettingError(
+            f'scoring is {scoring.scoring!r}, but no scripted policy solves'
+            f' {sim_config.task} here: it has no goal image'
+        )
+    scorer = Scorer(
+        load_vlm(config_of(values, VlmConfig)),
+        values['prompt'],
+        scoring=scoring,
+        baseline_prompt=values['baseline_prompt'],
+    )
+    goal = None if picture is None else scorer.encode(picture[None])[0]
+    return Targets(scorer, scorer.vlm.encode_text(values['prompt']), goal, scorer.baseline)
+
+
+def new_aligner(values: dict[str, Any], text: np.ndarray, goal: np.ndarray | None) -> Aligner:
+    """The aligner that a run starts with.
+
+    Args:
+        values: settings of the whole graph.
+        text, goal: raw embeddings of prompt and goal image (None without one), float32 [E].
+    """
+    config = config_of(values, TrainConfig)
+    return Aligner(
+        config_of(values, AlignConfig),
+        config.method,
+        text,
+        goal,
+        config.seed,
+        config.warmup_steps,
+    )
+
+
 class LocalRun:
     """One training run in this process.
 
@@ -53,28 +108,8 @@ class LocalRun:
         scoring = self.config(ScoringConfig)
         self.aligner = self.scorer = text = goal = baseline = None
         if graph.uses_vlm(values):
-            picture = goal_image(sim_config)
-            if picture is None and scoring.scoring == GOAL_IMAGE:
-                raise SettingError(
-                    f'scoring is {scoring.scoring!r}, but no scripted policy solves'
-                    f' {sim_config.task} here: it has no goal image'
-                )
-            self.scorer = Scorer(
-                load_vlm(self.config(VlmConfig)),
-                values['prompt'],
-                scoring=scoring,
-                baseline_prompt=values['baseline_prompt'],
-            )
-            text, baseline = self.scorer.vlm.encode_text(values['prompt']), self.scorer.baseline
-            goal = None if picture is None else self.scorer.encode(picture[None])[0]
-            self.aligner = Aligner(
-                self.align_config,
-                self.train_config.method,
-                text,
-                goal,
-                self.train_config.seed,
-                self.train_config.warmup_steps,
-            )
+            self.scorer, text, goal, baseline = targets_of_run(values)
+            self.aligner = new_aligner(values, text, goal)
         self.trainer = Trainer(
             self.train_config,
             self.env.observation_space,
@@ -95,7 +130,7 @@ class LocalRun:
 
     def config(self, kind: type) -> Any:
         """The settings of one dataclass."""
-        return from_mapping(kind, graph.for_node(self.values, kind))
+        return config_of(self.values, kind)
 
     def use_heads(self) -> None:
         """Relabel with the heads as they are now."""

@@ -89,10 +89,10 @@ class Place:
 
     def start(self, *arguments: str) -> subprocess.Popen:
         """Start a sweep."""
-        command = [sys.executable, '-m', 'furl_ros.sweep', str(self.file), *arguments]
+        words = [sys.executable, '-m', 'furl_ros.sweep', str(self.file), *arguments]
         self.processes.append(
             subprocess.Popen(
-                command,
+                words,
                 env=self.environment,
                 text=True,
                 stdout=subprocess.PIPE,
@@ -543,12 +543,12 @@ def cluster(tmp_path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
         'other': worker,
     }
     processes = []
-    for name, command in commands.items():
+    for name, words in commands.items():
         (tmp_path / name).mkdir()
         with open(tmp_path / name / 'log', 'wb') as log:
             processes.append(
                 subprocess.Popen(
-                    [*dask, *command, '--host', '127.0.0.1'],
+                    [*dask, *words, '--host', '127.0.0.1'],
                     cwd=tmp_path / name,
                     env=environment,
                     stdout=log,

@@ -19,7 +19,13 @@ from furl_ros.bridge.config import (
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import check_fit, find_checkpoint, load_config, run_of
-from furl_ros.core.scorings import GOAL_IMAGE, accepted_scorings, check_baseline, check_scoring
+from furl_ros.core.scorings import (
+    GOAL_IMAGE,
+    accepted_scorings,
+    check_baseline,
+    check_n_step,
+    check_scoring,
+)
 from furl_ros.core.settings import SettingError, from_mapping, setting
 from sim.config import SimConfig
 from sim.tasks import TASKS, prompt_for
@@ -188,6 +194,7 @@ def _check(values: dict[str, Any]) -> None:
 def _check_scoring(values: dict[str, Any]) -> None:
     method, scoring, task = values['method'], values['scoring'], values['task']
     check_scoring(method, scoring)
+    check_n_step(method, scoring, values['n_step'])
     check_baseline(scoring, values['prompt'], values['baseline_prompt'])
     if scoring == GOAL_IMAGE and task not in TASKS:
         others = ', '.join(name for name in accepted_scorings(method) if name != GOAL_IMAGE)

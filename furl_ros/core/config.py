@@ -37,6 +37,13 @@ class TrainConfig:
         high=1e3,
     )
     gamma: float = setting(0.99, 'Discount per step.', low=0, high=1)
+    n_step: int = setting(
+        1,
+        'Steps whose rewards a target adds up before the value beyond; with a VLM reward, more than'
+        ' 1 takes scoring potential.',
+        low=1,
+        high=1_000,
+    )
     tau: float = setting(0.01, 'Step of the target networks per update.', low=0, high=1)
     batch_size: int = setting(256, 'Transitions per update.', low=1, high=65_536)
     success_share: float = setting(
@@ -54,6 +61,11 @@ class TrainConfig:
     buffer_size: int = setting(500_000, 'Transitions that the replay keeps.', low=1_000, high=10**8)
     hidden_units: int = setting(
         256, 'Units of each of the two hidden layers of actor and critics.', low=1, high=65_536
+    )
+    normalize_states: bool = setting(
+        False,
+        "The nets see states less the warm-up's mean, divided by its standard deviation (for each"
+        ' value, at least a tenth of the largest one). The saved policy takes plain states.',
     )
     partner_noise: float = setting(
         0.2,

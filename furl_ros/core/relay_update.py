@@ -199,7 +199,8 @@ class RelayUpdate:
             next_actions, next_log_prob = self._sample(next_states, noise[:, 1])
             values = self._lowest(self.target, next_states, next_actions)
             values = values - temperature * next_log_prob
-            targets = own_rewards + (1 - batch.terminated) * self.gamma * values
+            discounts = batch.discounts if len(batch.discounts) else self.gamma
+            targets = own_rewards + (1 - batch.terminated) * discounts * values
             if bounds is not None:
                 targets = targets.maximum(torch.stack([bounds[name] for name in self.agents]))
             targets = targets.repeat_interleave(self.critics, 0)

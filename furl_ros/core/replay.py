@@ -39,7 +39,11 @@ class Transition(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What both agents learn from, torch tensors on the CPU."""
+    """What both agents learn from, torch tensors on the CPU.
+
+    With n-step returns next_states, terminated and embeddings are those n steps ahead, and
+    task_rewards the discounted sum up to there.
+    """
 
     states: Tensor
     """float32 [B, S]"""
@@ -58,6 +62,8 @@ class Batch(NamedTuple):
     infinity as long as it has not ended."""
     previous_embeddings: Tensor = torch.zeros(0, 0)
     """Of the frames before the actions, float32 [B, E]; [0, 0] where the replay keeps none."""
+    discounts: Tensor = torch.zeros(0, 1)
+    """Of the value beyond next_states, float32 [B, 1]: gamma ** n; [0, 1]: the agents' gamma."""
 
 
 class Replay:
@@ -72,6 +78,8 @@ class Replay:
         capacity: transitions kept.
         state_width, action_width, embedding_width: S, A and E.
         keeps_previous: give the embedding of the frame before each action, too.
+        n_step: steps that a drawn transition reaches ahead, within its episode.
+        gamma: discount per step.
     """
 
     def __init__(
@@ -81,9 +89,12 @@ class Replay:
         action_width: int,
         embedding_width: int,
         keeps_previous: bool = False,
+        n_step: int = 1,
+        gamma: float = 1.0,
     ) -> None:
         self.capacity = capacity
         self.keeps_previous = keeps_previous
+        self.n_step, self.gamma = n_step, gamma
         self.written = 0
         self.arrays: dict[str, np.ndarray] = {
             'state': np.zeros((capacity, state_width), np.float32),
@@ -103,7 +114,8 @@ class Replay:
         self._succeeded = np.zeros(capacity, bool)
         self._success_slots: np.ndarray | None = None
         # Slots of the transitions before and after, -1 for none.
-        links = capacity if keeps_previous else 0
+        self._linked = keeps_previous or n_step > 1
+        links = capacity if self._linked else 0
         self._previous = np.full(links, -1, np.int32)
         self._next = np.full(links, -1, np.int32)
         self._newest: dict[int, int] = {}
@@ -119,7 +131,7 @@ class Replay:
             ValueError: the replay keeps previous embeddings, and this one has another width.
         """
         slot = self.written % self.capacity
-        if self.keeps_previous:
+        if self._linked:
             self._link(slot, transition)
         for name, array in self.arrays.items():
             array[slot] = getattr(transition, name)
@@ -166,16 +178,17 @@ class Replay:
         return np.concatenate([self._success_slots[chosen], rest]) if preferred else rest
 
     def _link(self, slot: int, transition: Transition) -> None:
-        """Note where the frame before a transition is that is about to be written to a slot."""
+        """Note which transition comes before one that is about to be written to a slot."""
         embeddings = self.arrays['embedding']
-        if np.shape(transition.previous_embedding) != embeddings.shape[1:]:
+        shape = np.shape(transition.previous_embedding)
+        if self.keeps_previous and shape != embeddings.shape[1:]:
             raise ValueError(
-                f'previous_embedding has shape {np.shape(transition.previous_embedding)};'
-                f' accepted: {embeddings.shape[1:]}'
+                f'previous_embedding has shape {shape}; accepted: {embeddings.shape[1:]}'
             )
         orphan = int(self._next[slot])
         if orphan >= 0:
-            self._apart[orphan] = embeddings[slot].copy()
+            if self.keeps_previous:
+                self._apart[orphan] = embeddings[slot].copy()
             self._previous[orphan] = -1
         self._apart.pop(slot, None)
         self._previous[slot] = self._next[slot] = -1
@@ -191,7 +204,7 @@ class Replay:
         )
         if follows:
             self._previous[slot], self._next[before] = before, slot
-        else:
+        elif self.keeps_previous:
             self._apart[slot] = np.array(transition.previous_embedding, embeddings.dtype)
         self._newest[transition.source] = slot
 
@@ -207,20 +220,41 @@ class Replay:
                 there is one.
         """
         rows = self._draw(generator, count, success_share)
+        ends, rewards, discounts = self._ahead(rows)
 
-        def column(name: str) -> Tensor:
+        def column(name: str, rows: np.ndarray = rows) -> Tensor:
             return torch.from_numpy(self.arrays[name][rows]).float()
 
         return Batch(
             column('state'),
             column('action'),
-            column('next_state'),
-            column('terminated')[:, None],
-            column('task_reward')[:, None],
-            column('embedding'),
+            column('next_state', ends),
+            column('terminated', ends)[:, None],
+            torch.from_numpy(rewards).float()[:, None],
+            column('embedding', ends),
             torch.from_numpy(self._returns[rows])[:, None],
             self._previous_embeddings(rows) if self.keeps_previous else torch.zeros(0, 0),
+            torch.from_numpy(discounts).float()[:, None],
         )
+
+    def _ahead(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where ``n_step`` steps from each row lead, or as many as its episode still has.
+
+        Returns:
+            Slots of the last ones, the discounted rewards on the way, and what the value beyond is
+            discounted by.
+        """
+        ends = rows
+        rewards = self.arrays['task_reward'][rows]
+        discounts = np.full(len(rows), self.gamma)
+        for _ in range(self.n_step - 1):
+            following = self._next[ends]
+            goes_on = following >= 0
+            ends = np.where(goes_on, following, ends)
+            further = discounts * self.arrays['task_reward'][ends]
+            rewards = np.where(goes_on, rewards + further, rewards)
+            discounts = np.where(goes_on, discounts * self.gamma, discounts)
+        return ends, rewards, discounts
 
     def _previous_embeddings(self, rows: np.ndarray) -> Tensor:
         slots = self._previous[rows]
@@ -239,7 +273,6 @@ class Replay:
             embeddings = np.zeros((len(slots), self.arrays['embedding'].shape[1]), np.float16)
             for row, slot in enumerate(slots.tolist()):
                 embeddings[row] = self._apart[slot]
-            state['previous'] = self._previous[: len(self)]
             state['apart_slots'], state['apart_embeddings'] = slots, embeddings
         return {**state, 'written': np.array([self.written], np.int64)}
 
@@ -252,7 +285,7 @@ class Replay:
         """
         written = int(state['written'][0])
         used = min(written, self.capacity)
-        if self.keeps_previous and 'previous' not in state:
+        if self.keeps_previous and 'apart_slots' not in state:
             raise SettingError(
                 "the checkpoint's replay has no embeddings of previous frames; accepted: a"
                 ' checkpoint of a run with the same scoring'
@@ -271,18 +304,26 @@ class Replay:
         self._returns[:used] = state.get('return', -np.inf)
         self._success_slots = None
         self.written = written
+        if self._linked:
+            self._restore_links()
         if self.keeps_previous:
-            self._restore_links(state)
+            self._apart = dict(
+                zip(state['apart_slots'].tolist(), state['apart_embeddings'].copy(), strict=True)
+            )
 
-    def _restore_links(self, state: dict[str, np.ndarray]) -> None:
+    def _restore_links(self) -> None:
         used = len(self)
-        self._previous[:used] = state['previous']
-        self._next[:] = -1
-        linked = np.flatnonzero(self._previous[:used] >= 0)
-        self._next[self._previous[linked]] = linked
-        self._apart = dict(
-            zip(state['apart_slots'].tolist(), state['apart_embeddings'].copy(), strict=True)
+        source, episode, step = (self.arrays[n][:used] for n in ('source', 'episode', 'step'))
+        order = np.lexsort((step, episode, source))
+        before, after = order[:-1], order[1:]
+        follows = (
+            (source[before] == source[after])
+            & (episode[before] == episode[after])
+            & (step[before] + 1 == step[after])
         )
+        self._previous[:], self._next[:] = -1, -1
+        self._previous[after[follows]] = before[follows]
+        self._next[before[follows]] = after[follows]
         newest_first = (self.written - 1 - np.arange(used)) % self.capacity
         sources, first = np.unique(self.arrays['source'][newest_first], return_index=True)
         self._newest = dict(zip(sources.tolist(), newest_first[first].tolist(), strict=True))

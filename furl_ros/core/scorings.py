@@ -37,6 +37,19 @@ def check_scoring(method: str, scoring: str) -> None:
         )
 
 
+def check_n_step(method: str, scoring: str, n_step: int) -> None:
+    """Check that the VLM rewards of n steps are known from the frames at their ends.
+
+    Raises:
+        SettingError: they are not.
+    """
+    if n_step > 1 and METHODS[method].vlm and scoring != POTENTIAL:
+        raise SettingError(
+            f'n_step is {n_step} with scoring {scoring}; accepted: 1, or any with scoring'
+            f' {POTENTIAL} or method sac'
+        )
+
+
 def check_baseline(scoring: str, prompt: str, baseline_prompt: str) -> None:
     """Check that there is a line from the baseline prompt to the prompt, where one is needed.
 

@@ -20,7 +20,7 @@ from furl_ros.core.relay_update import RelayUpdate
 from furl_ros.core.replay import Batch, Replay, Transition
 from furl_ros.core.reward import check_targets, frame_scores, potential_difference
 from furl_ros.core.run import TRAINER_FILE
-from furl_ros.core.scorings import POTENTIAL, check_scoring
+from furl_ros.core.scorings import POTENTIAL, check_n_step, check_scoring
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import (
     generator_from_json,
@@ -102,6 +102,7 @@ class Trainer:
         self.method = METHODS[config.method]
         check_scoring(config.method, scoring.scoring)
         check_targets(scoring, goal_embedding, baseline_embedding)
+        check_n_step(config.method, scoring.scoring, config.n_step)
         self.scoring = scoring
         if self.method.vlm and text_embedding is None:
             raise ValueError(f'method {config.method} needs a text embedding')
@@ -117,11 +118,15 @@ class Trainer:
             int(np.prod(action_space.shape)),
             len(self.text),
             keeps_previous=scoring.scoring == POTENTIAL,
+            n_step=config.n_step,
+            gamma=config.gamma,
         )
         self.relay = Relay(self.method.relay, config.relay_positives, config.seed)
         self.relay_update: RelayUpdate | None = None
         self.generator = np.random.default_rng([config.seed, 3])
         self.stages = Stages()
+        # Mean and scale of the states, float32 [S] each, once the warm-up has shown them.
+        self.normalizer: tuple[np.ndarray, np.ndarray] | None = None
         self.heads: RewardHeads | None = None
         self.heads_version = 0
         self.steps = 0
@@ -178,7 +183,7 @@ class Trainer:
                 scaled = self._random_action(source)
             else:
                 agent = self.relay.agent(step, source)
-                scaled = self.agents[agent].act(state)
+                scaled = self.agents[agent].act(self.normalize(state))
                 if agent == SAC:
                     noise = self.generator.normal(0, self.config.partner_noise, scaled.shape)
                     scaled = np.clip(scaled + noise, -1, 1)
@@ -194,6 +199,25 @@ class Trainer:
             left = self.config.warmup_hold
         self._held[source] = (action, left - 1)
         return action
+
+    def _best_action(self, state: np.ndarray) -> np.ndarray:
+        return self.agents[VLM].act(self.normalize(state), deterministic=True)
+
+    def normalize(self, states: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """States as the nets see them, float32 [..., S]."""
+        if self.normalizer is None:
+            return states
+        mean, scale = self.normalizer
+        if isinstance(states, torch.Tensor):
+            mean, scale = torch.from_numpy(mean), torch.from_numpy(scale)
+        return (states - mean) / scale
+
+    def _fit_normalizer(self) -> None:
+        """Take mean and scale from the states so far."""
+        states = self.replay.arrays['state'][: len(self.replay)].astype(np.float64)
+        deviation = states.std(0)
+        scale = np.maximum(deviation, max(0.1 * deviation.max(), 1e-6))
+        self.normalizer = states.mean(0).astype(np.float32), scale.astype(np.float32)
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """Map an action from [-1, 1] to the environment's units, float32 [A]."""
@@ -271,13 +295,18 @@ class Trainer:
         return self.heads(embeddings, self.text)
 
     def vlm_rewards(
-        self, embeddings: torch.Tensor, previous_embeddings: torch.Tensor
+        self,
+        embeddings: torch.Tensor,
+        previous_embeddings: torch.Tensor,
+        discounts: torch.Tensor | float,
     ) -> torch.Tensor:
         """r_vlm of steps, under the newest heads where the method has any.
 
         Args:
             embeddings: raw ones of the frames after the actions, float32 [B, E].
             previous_embeddings: of the frames before, for scoring 'potential'.
+            discounts: from those before to those after, float32 [B]: gamma for one step. The
+                potential differences of n steps add up to that of their ends.
 
         Returns:
             float32 [B].
@@ -286,7 +315,7 @@ class Trainer:
             if self.scoring.scoring != POTENTIAL:
                 return self.frame_scores(embeddings)
             both = self.frame_scores(torch.cat([previous_embeddings, embeddings]))
-            return potential_difference(*both.chunk(2), self.config.gamma)
+            return potential_difference(*both.chunk(2), discounts)
 
     def vlm_bounds(self, batch: Batch) -> torch.Tensor:
         """What the VLM agent's values are at least, given the returns: float32 [B, 1].
@@ -307,15 +336,22 @@ class Trainer:
         Args:
             pause: called a few times on the way, where the agents can act.
         """
+        if self.config.normalize_states and self.normalizer is None:
+            self._fit_normalizer()
         with self.stages('sample'):
             batch = self.replay.sample(
                 self.generator, self.config.batch_size, self.config.success_share
+            )
+            batch = batch._replace(
+                states=self.normalize(batch.states), next_states=self.normalize(batch.next_states)
             )
         rewards = {VLM: batch.task_rewards, SAC: batch.task_rewards}
         bounds = {VLM: batch.returns, SAC: batch.returns} if self.config.return_bound else None
         if self.method.vlm:
             with self.stages('relabel'):
-                vlm = self.vlm_rewards(batch.embeddings, batch.previous_embeddings)[:, None]
+                vlm = self.vlm_rewards(
+                    batch.embeddings, batch.previous_embeddings, batch.discounts[:, 0]
+                )[:, None]
                 rewards[VLM] = batch.task_rewards + self.config.rho * vlm
                 if bounds is not None:
                     bounds[VLM] = self.vlm_bounds(batch)
@@ -351,7 +387,7 @@ class Trainer:
             now = reset(seed)
             success, total = [], 0.0
             while not (now.terminated or now.truncated):
-                now = step(self.unscale(self.agents[VLM].act(now.state, deterministic=True)))
+                now = step(self.unscale(self._best_action(now.state)))
                 success.append(now.success)
                 total += now.task_reward
             results.append((any(success), success[-1], total))

@@ -13,11 +13,13 @@ from furl_ros.bridge import graph
 from furl_ros.bridge.config import LearnerNodeConfig
 from furl_ros.bridge.graph import settings_of_run
 from furl_ros.core.config import AlignConfig, TrainConfig
+from furl_ros.core.methods import METHODS
 from furl_ros.core.run import RunFolder
 from furl_ros.core.settings import SettingError
 from sim.config import SimConfig
 
-TRAIN_YAML = Path(__file__).parents[2] / 'config' / 'train.yaml'
+CONFIG = Path(__file__).parents[2] / 'config'
+PAPER_YAML, QUICK_YAML = CONFIG / 'paper.yaml', CONFIG / 'quick.yaml'
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def test_defaults():
 
 
 def test_numbers_of_the_paper():
-    """FURL.md, number by number; what config/train.yaml says is the same."""
+    """FURL.md, number by number; what config/paper.yaml says is the same."""
     paper = {
         'rho': 0.05,
         'head_learning_rate': 1e-4,
@@ -86,13 +88,20 @@ def test_numbers_of_the_paper():
         'buffer_size': 500_000,
         'total_steps': 1_000_000,
     }
-    for params_file in ('', str(TRAIN_YAML)):
+    for params_file in ('', str(PAPER_YAML)):
         assert settings_of_run({}, params_file).items() >= paper.items()
 
 
-def test_train_yaml_says_what_the_defaults_are():
-    from_file, without = settings_of_run({}, str(TRAIN_YAML)), settings_of_run({}, '')
-    assert {k: v for k, v in from_file.items() if v != without[k]}.keys() <= {'run_folder'}
+def test_paper_yaml_says_what_the_defaults_are_but_for_the_heads():
+    from_file, without = settings_of_run({}, str(PAPER_YAML)), settings_of_run({}, '')
+    differing = {k: v for k, v in from_file.items() if v != without[k]}
+    assert differing.pop('heads') == 'paper'
+    assert differing.keys() <= {'run_folder'}
+
+
+def test_quick_yaml_is_accepted_with_every_method():
+    for method in METHODS:
+        assert settings_of_run({'method': method}, str(QUICK_YAML))['method'] == method
 
 
 def test_a_name_stands_for_one_thing():
@@ -206,7 +215,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ('given', 'text'),
         [
-            ({'taks': 'x'}, "there is no argument 'taks'; accepted: action_timeout, "),
+            ({'taks': 'x'}, "there is no argument 'taks'; accepted: action_repeat, "),
             ({'seed': 'one'}, "seed is 'one'; accepted: a value of type int"),
             ({'seed': '1.5'}, "seed is '1.5'; accepted: a value of type int"),
             ({'seed': '-1'}, 'seed is -1; accepted: 0 to '),
@@ -264,7 +273,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ('values', 'text'),
         [
-            ({'taks': 'x'}, r"params\.yaml: there is no setting 'taks'; accepted: action_timeout"),
+            ({'taks': 'x'}, r"params\.yaml: there is no setting 'taks'; accepted: action_repeat"),
             ({'seed': 'one'}, "seed is 'one'; accepted: a value of type int"),
             ({'rho': 2e3}, r'rho is 2000\.0; accepted: 0 to 1000'),
             ({'num_sims': 'two'}, "num_sims is 'two'; accepted: a value of type int"),

@@ -180,7 +180,9 @@ def nets_of(heads):
 class TestHeads:
     """The training of the heads: rewards, losses, gradients and Adam."""
 
-    CONFIG = AlignConfig(head_hidden_units=HEADS[1], output_units=HEADS[2], head_batch_size=40)
+    CONFIG = AlignConfig(
+        heads='paper', head_hidden_units=HEADS[1], output_units=HEADS[2], head_batch_size=40
+    )
 
     def aligner(self, draw):
         """An aligner, and the frames that it draws from its rings, update by update."""
@@ -261,7 +263,16 @@ class TestLabels:
             assert count_positives(success) == formulas.labels(success).count('positive')
 
     def test_rings(self, draw):
-        one = Aligner(AlignConfig(), 'furl', np.ones(2), None, 0, 10**6)
+        one = Aligner(
+            AlignConfig(
+                heads='paper',
+            ),
+            'furl',
+            np.ones(2),
+            None,
+            0,
+            10**6,
+        )
         expected, number = {'positive': [], 'negative': []}, 0
         for success in self.random_episodes(draw):
             for index, label in enumerate(formulas.labels(success)):

@@ -58,6 +58,7 @@ def test_shapes_and_types_of_a_batch():
         'embeddings': (7, 4),
         'returns': (7, 1),
         'previous_embeddings': (0, 0),
+        'discounts': (7, 1),
     }
     assert {value.dtype for value in batch} == {torch.float32}
 
@@ -157,6 +158,65 @@ class TestReturns:
         for step in range(3, 22):
             other.add(transition(step))
         assert self.returns(other) == [1.0] + [-np.inf] * 19
+
+
+class TestStepsAhead:
+    """Three steps ahead, of two robots in turns; rewards 1, 10, 100, ... tell which were added."""
+
+    def replay(self, lengths, terminated=False, capacity=40):
+        replay = Replay(capacity, 2, 1, 4, n_step=3, gamma=0.5)
+        for step in range(1, max(lengths) + 1):
+            for source, length in enumerate(lengths):
+                if step <= length:
+                    replay.add(
+                        transition(100 * source + step)._replace(
+                            task_reward=10.0**step,
+                            terminated=terminated and step == length,
+                            source=source,
+                            episode=0,
+                            step=step,
+                        )
+                    )
+        return replay
+
+    def drawn(self, replay):
+        """For each state's number: (next state's, reward, discount, terminated, embedding)."""
+        b = replay.sample(np.random.default_rng(0), 400)
+        columns = (b.next_states[:, 0], b.task_rewards[:, 0], b.discounts[:, 0], b.terminated[:, 0])
+        rows = zip(*(c.tolist() for c in (*columns, b.embeddings[:, 0] * 8)), strict=True)
+        return dict(zip(b.states[:, 0].int().tolist(), rows, strict=True))
+
+    @pytest.mark.parametrize('terminated', [False, True])
+    def test_rewards_add_up_within_the_episode(self, terminated):
+        found = self.drawn(self.replay((4, 3), terminated))
+        end = float(terminated)
+        assert found == {
+            1: (4, 10 + 50 + 250, 0.125, 0, 3),
+            2: (5, 100 + 500 + 2500, 0.125, end, 4),
+            3: (5, 1000 + 5000, 0.25, end, 4),
+            4: (5, 10000, 0.5, end, 4),
+            101: (104, 10 + 50 + 250, 0.125, end, 103),
+            102: (104, 100 + 500, 0.25, end, 103),
+            103: (104, 1000, 0.5, end, 103),
+        }
+
+    def test_of_another_episode_nothing_is_added(self):
+        replay = self.replay((2,))
+        replay.add(transition(50)._replace(source=0, episode=1, step=1))
+        assert self.drawn(replay)[2][:3] == (3, 100, 0.5)
+
+    def test_where_the_ring_has_wrapped(self):
+        replay = self.replay((12,), capacity=10)
+        found = self.drawn(replay)
+        assert sorted(found) == list(range(3, 13))
+        assert found[10][0] == found[11][0] == found[12][0] == 13
+        assert found[9][0] == 12
+
+    def test_after_a_checkpoint(self):
+        replay = self.replay((4, 3))
+        other = Replay(40, 2, 1, 4, n_step=3, gamma=0.5)
+        other.restore(replay.state())
+        assert self.drawn(other) == self.drawn(replay)
 
 
 def test_draws_are_uniform():

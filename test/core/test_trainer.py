@@ -105,6 +105,51 @@ class Recorder:
         self.calls.append((batch, rewards))
 
 
+def test_potentials_of_n_steps_are_those_of_their_ends():
+    one = trainer('furl', POTENTIAL, n_step=3, gamma=0.5, warmup_steps=1_000)
+    play(one, 1, length=10, learn=False)
+    seen = Recorder(one)
+    one.update()
+    batch, rewards = seen.calls[0]
+    steps = torch.log2(1 / batch.discounts[:, 0]).round().int()
+    assert set(steps.tolist()) == {1, 2, 3}
+    with torch.no_grad():
+        start = one.frame_scores(batch.previous_embeddings)
+        end = one.frame_scores(batch.embeddings)
+    expected = sum_of_minus_ones(steps) + one.config.rho * (0.5**steps * end - start)
+    torch.testing.assert_close(rewards[VLM][:, 0], expected)
+    torch.testing.assert_close(rewards[SAC][:, 0], sum_of_minus_ones(steps))
+
+
+def sum_of_minus_ones(steps):
+    """-1 for each of so many steps, discounted by a half."""
+    return -(2 - 2 * 0.5**steps)
+
+
+def test_n_steps_need_rewards_that_their_ends_tell():
+    with pytest.raises(SettingError, match='n_step is 2 with scoring cosine; accepted: 1, or any'):
+        trainer('furl', n_step=2)
+    trainer('sac', n_step=2)
+
+
+class TestNormalizedStates:
+    def test_the_nets_see_scaled_states(self):
+        one = trainer(normalize_states=True)
+        play(one, 1)
+        mean, scale = one.normalizer
+        states = np.array([state_of(step) for step in range(CONFIG.warmup_steps + 1)])
+        np.testing.assert_allclose(mean, states.mean(0), rtol=1e-5)
+        deviation = states.std(0)
+        floor = 0.1 * deviation.max()
+        assert deviation[2] < floor
+        np.testing.assert_allclose(scale, np.maximum(deviation, floor), rtol=1e-5)
+        np.testing.assert_allclose(one.normalize(states)[:, 0].std(), 1, rtol=1e-4)
+
+    def test_before_the_warm_up_has_shown_them_they_are_left_alone(self):
+        one = trainer(normalize_states=True)
+        assert np.array_equal(one.normalize(state_of(3)), state_of(3))
+
+
 def test_warm_up_actions_may_be_held():
     one = trainer(warmup_steps=20, warmup_hold=4)
     actions = []
@@ -319,7 +364,8 @@ class TestUpdates:
 
         arrays, rows = one.replay.arrays, np.arange(len(one.replay))
         previous = one.replay._previous_embeddings(rows)
-        rewards = one.vlm_rewards(torch.from_numpy(arrays['embedding']).float(), previous).numpy()
+        embeddings = torch.from_numpy(arrays['embedding']).float()
+        rewards = one.vlm_rewards(embeddings, previous, one.config.gamma).numpy()
         assert one.replay.written == 180 > len(one.replay)
         seen = 0
         for source in lengths:

@@ -56,6 +56,7 @@ setup(
             'learner_node = furl_ros.nodes.entry:learner_node',
             'local_train = furl_ros.local:main',
             'report = furl_ros.report.command:main',
+            'sweep = furl_ros.sweep.__main__:main',
         ],
     },
 )

@@ -138,8 +138,12 @@ class LocalRun:
             self.trainer.set_heads(self.aligner.heads, self.aligner.version)
 
     def steps(self) -> Iterator[int]:
-        """Train until the end, yielding the number of environment steps after each."""
+        """Train until the end, yielding the number of environment steps after each.
+
+        The last checkpoint is the last thing that is written: a run that has it has all rows.
+        """
         trainer, config = self.trainer, self.train_config
+        start = trainer.steps
         while trainer.steps < config.total_steps:
             episode = trainer.start_episode()
             with trainer.stages('reset'):
@@ -160,8 +164,10 @@ class LocalRun:
                 self.evaluate()
             if self.crossed(config.checkpoint_every, index):
                 self.save()
-        self.evaluate()
-        self.save()
+        if trainer.steps > start or not self.folder.has_checkpoint(trainer.steps):
+            self.evaluate()
+            self.report()
+            self.save()
         self.folder.publish_agents(trainer.steps)
 
     def encode(self, step: Step) -> np.ndarray:
@@ -267,7 +273,6 @@ def train(
                 bar.update()
                 if step % log_every == 0:
                     bar.set_postfix_str(run.report().split(' | ', 2)[2])
-        run.report()
     finally:
         run.close()
     return run.folder.path

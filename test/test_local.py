@@ -93,6 +93,13 @@ def test_a_resumed_run_is_the_run_that_was_never_broken_off(tmp_path, changes):
         np.testing.assert_array_equal(mine.detach(), its.detach())
 
 
+def test_a_finished_run_that_is_resumed_stays_as_it_is(finished):
+    names = ('episodes.csv', 'evaluations.csv', 'curves.csv', 'vlm_agent.zip')
+    before = {name: (finished / name).read_bytes() for name in names}
+    train(graph.settings_of_run({'resume': str(finished)}, ''))
+    assert {name: (finished / name).read_bytes() for name in names} == before
+
+
 @pytest.mark.parametrize('method', ['sac', 'vlm', 'vlm-proj', 'relay', 'furl-nogoal'])
 def test_every_method_trains(method, tmp_path):
     run = LocalRun(settings(tmp_path, total_steps='80', method=method))

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from furl_ros.core.settings import SettingError
-from furl_ros.core.storage import whole_folder
+from furl_ros.core.storage import to_disk, whole_folder, write_whole
 
 CONFIG = 'config.yaml'
 CHECKPOINTS = 'checkpoints'
@@ -108,12 +108,16 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / CONFIG).exists():
-                (self.path / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False))
+                write_whole(self.path / CONFIG, yaml.safe_dump(config, sort_keys=False))
         except OSError as error:
             raise SettingError(
                 f'run_folder is {str(path)!r}; accepted: a folder that can be made and written to'
                 f' ({error.strerror})'
             ) from None
+
+    def has_checkpoint(self, step: int) -> bool:
+        """Whether there is a checkpoint of this step."""
+        return (self.path / CHECKPOINTS / f'step_{step:09d}' / TRAINER_FILE).is_file()
 
     @contextlib.contextmanager
     def checkpoint(self, step: int, keep: int) -> Iterator[Path]:
@@ -126,6 +130,9 @@ class RunFolder:
         new = self.path / CHECKPOINTS / f'step_{step:09d}'
         with whole_folder(new) as temporary:
             yield temporary
+            # Who goes on from here finds the rows until here, even when the machine dies.
+            for table in self.path.glob('*.csv'):
+                to_disk(table)
         found = sorted(new.parent.glob('step_*'))
         # Later ones belong to lost work: the run went on from an earlier checkpoint.
         kept = [folder for folder in found if folder <= new][-keep:]
@@ -164,6 +171,7 @@ class Table:
             writer = csv.DictWriter(file, columns, extrasaction='ignore')
             writer.writeheader()
             writer.writerows(rows)
+        to_disk(temporary)
         os.replace(temporary, path)
         self._file = open(path, 'a', newline='')  # noqa: SIM115 (closed by close)
         self._writer = csv.DictWriter(self._file, columns, extrasaction='raise')

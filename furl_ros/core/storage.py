@@ -25,12 +25,27 @@ def _flatten(tree: dict[str, Any], prefix: str = '') -> Iterator[tuple[str, np.n
             yield prefix + name, np.asarray(value, order='C')
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Return only when what was written to a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a small file, atomically.
+
+    Raises:
+        OSError: the folder is missing, or the disk is full or fails.
+    """
+    path = Path(path)
+    temporary = path.with_name(f'.{path.name}.tmp')
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    to_disk(temporary)
+    os.replace(temporary, path)
+    to_disk(path.parent)
 
 
 def save_tree(path: Path, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
@@ -45,7 +60,7 @@ def save_tree(path: Path, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
         save_file(dict(_flatten(arrays)), temporary, {'meta': json.dumps(meta)})
     except SafetensorError as error:
         raise OSError(f'{path} cannot be written: {error}') from error
-    _to_disk(temporary)
+    to_disk(temporary)
     os.replace(temporary, path)
 
 
@@ -87,11 +102,11 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     for file in temporary.rglob('*'):
-        _to_disk(file)
+        to_disk(file)
     if path.exists():
         os.rename(path, replaced)
     os.rename(temporary, path)
-    _to_disk(path.parent)
+    to_disk(path.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 

@@ -67,7 +67,9 @@ class RunProcess:
         self.folder.mkdir(parents=True, exist_ok=True)
         place = str(Path(furl_ros.__file__).parents[1])
         path = os.pathsep.join(filter(None, [place, os.environ.get('PYTHONPATH')]))
-        threads = {'OMP_NUM_THREADS': '1', 'MKL_NUM_THREADS': '1', 'OPENBLAS_NUM_THREADS': '1'}
+        threads = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'), '1')
+        # Mesa draws in the thread that asks: a tenth faster than waiting for another one.
+        threads['LP_NUM_THREADS'] = '0'
         with open(self.folder / LOG, 'ab') as log:
             log.write(f'--- {time.strftime("%Y-%m-%d %H:%M:%S")}: {job["name"]}\n'.encode())
             log.flush()

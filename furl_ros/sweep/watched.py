@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from furl_ros.local import LocalRun, train
+from furl_ros.report.rewards import rewards_along_episodes
 from furl_ros.sweep.progress import Progress
 
 
@@ -35,7 +36,7 @@ class WatchedRun(LocalRun):
 
 
 def train_watched(values: dict[str, Any], log_every: int, progress: Progress) -> None:
-    """Train in one thread.
+    """Train in one thread, then write down the rewards along some episodes.
 
     Args:
         values: settings of the whole graph, with the checkpoint to go on from as ``resume``.
@@ -43,4 +44,7 @@ def train_watched(values: dict[str, Any], log_every: int, progress: Progress) ->
         progress: is told each step.
     """
     torch.set_num_threads(1)
-    train(values, log_every, functools.partial(WatchedRun, progress=progress))
+    folder = train(values, log_every, functools.partial(WatchedRun, progress=progress))
+    # A line for the columns, then one for each episode.
+    if len((folder / 'episodes.csv').read_text().splitlines()) > 1:
+        rewards_along_episodes(folder)

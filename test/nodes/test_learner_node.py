@@ -277,8 +277,7 @@ def test_potentials_have_the_frame_before_of_every_step(tmp_path):
     before = {s.stamp: s.previous_stamp for s in robot.sent}
     apart = dict(zip(replay['apart_slots'].tolist(), replay['apart_embeddings'], strict=True))
     for row, stamp in enumerate(replay['stamp'].tolist()):
-        slot = replay['previous'][row]
-        previous = apart[row] if slot < 0 else replay['embedding'][slot]
+        previous = apart.get(row, replay['embedding'][row - 1])
         expected = scored.embedding(before[stamp]).astype(np.float16)
         np.testing.assert_array_equal(previous, expected)
     steps = replay['step']

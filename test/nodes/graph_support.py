@@ -36,7 +36,11 @@ RECORDER = QoSProfile(
 )
 """For listeners that must not miss a lock-step message, however late they read it."""
 
+CONFIG = Path(__file__).parents[2] / 'config'
+
 SMALL = {
+    # Heads that learn from the end of the warm-up on, whether there is a success or not.
+    'params_file': CONFIG / 'paper.yaml',
     'device': 'cpu',
     'warmup_steps': 150,
     'horizon': 100,

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 from graph_support import (
+    CONFIG,
     assert_clean,
     checkpoints,
     launch,
@@ -16,8 +17,14 @@ from stable_baselines3 import SAC
 STEPS, WARMUP = 450, 200
 
 
+@pytest.fixture(scope='module', params=['paper', 'quick'])
+def settings(request):
+    """Name of the file of settings."""
+    return request.param
+
+
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, settings):
     """Checkpoints of two runs with the same seed."""
     found = []
     for name in ('first', 'second'):
@@ -25,6 +32,7 @@ def runs(tmp_path_factory):
         graph = launch(
             new_domain(),
             folder,
+            params_file=CONFIG / f'{settings}.yaml',
             deterministic=True,
             seed=3,
             total_steps=STEPS,
@@ -60,9 +68,10 @@ def test_the_counters_and_generators_are_equal(runs):
     assert first[1] == second[1]
 
 
-def test_heads_and_rings_are_equal(runs):
+def test_heads_and_rings_are_equal(runs, settings):
     first, second = map(read_alignment, runs)
-    assert first[1]['version'] == STEPS - WARMUP
+    # Anchored heads are given their center, and then learn nothing without a success.
+    assert first[1]['version'] == {'paper': STEPS - WARMUP, 'quick': 1}[settings]
     assert_same(first[0], second[0])
     assert first[1] == second[1]
 

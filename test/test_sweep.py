@@ -93,6 +93,7 @@ class Place:
         self.processes.append(
             subprocess.Popen(
                 words,
+                cwd=self.folder,
                 env=self.environment,
                 text=True,
                 stdout=subprocess.PIPE,
@@ -164,6 +165,7 @@ def unbroken(tmp_path_factory) -> dict[str, list[dict[str, str]]]:
 def same_rows(one: Place, whole: dict[str, list[dict[str, str]]], runs: list[str]) -> bool:
     """Whether these runs have the same rows, and there are no others."""
     wanted = {f'{TASK}/{run}/{name}.csv' for run in runs for name in TABLES}
+    wanted |= {f'{TASK}/{run}/rewards.csv' for run in runs if run.startswith('furl')}
     return one.tables() == {name: whole[name] for name in sorted(wanted)}
 
 
@@ -303,6 +305,7 @@ def test_a_sweep_leaves_results_and_never_makes_them_again(place):
         'episodes.csv',
         'evaluations.csv',
         'curves.csv',
+        'rewards.csv',
     }
     for name in ('run.yaml', 'config.yaml'):
         assert (folder / name).read_text().startswith('# SPDX-License-Identifier: Apache-2.0\n')
@@ -472,6 +475,15 @@ def test_only_the_results_of_a_finished_run_are_written(place):
         one.order(f'{TASK}-sac-s0', 'crash', '1 9')
         one.run()
         assert one.tables() == tables
+
+
+def test_a_run_that_fails_after_its_training_is_not_trained_again(place, unbroken):
+    one = place(variants={'furl': {'method': 'furl'}})
+    one.order(f'{TASK}-furl-s0', 'crash', '-1 2')
+    assert 'told to fail at step -1' in one.run(code=1)
+    one.order(f'{TASK}-furl-s0', 'crash', '1 9')
+    one.run()
+    assert same_rows(one, unbroken, ['furl/s0'])
 
 
 def test_a_full_disk_is_told(place):

@@ -21,6 +21,7 @@ from furl_ros.core.methods import METHODS
 from furl_ros.core.run import ALIGNMENT_FILE, CHECKPOINTS, CONFIG, TRAINER_FILE, load_config
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
+from furl_ros.report.traces import REWARDS
 from furl_ros.sweep import results
 from furl_ros.sweep.locks import Lock
 from furl_ros.sweep.plan import check_unchanged
@@ -70,7 +71,8 @@ def newest_checkpoint(folder: Path, method: str, progress: Progress) -> Path | N
     if found:
         progress.note(f'no checkpoint is usable, starting anew ({reason})')
         shutil.rmtree(folder / CHECKPOINTS)
-        (folder / CONFIG).unlink(missing_ok=True)
+        for name in (CONFIG, REWARDS):
+            (folder / name).unlink(missing_ok=True)
     return None
 
 
@@ -94,10 +96,17 @@ def work(job: dict[str, Any]) -> None:
         progress.content['commits'].append(version)
     checkpoint = newest_checkpoint(folder, values['method'], progress)
     if checkpoint is None or int(checkpoint.name.split('_')[1]) < total:
-        # Torch takes seconds to import, and is not needed where the results alone are missing.
+        # Torch takes seconds to import, and is not needed where run.yaml alone is missing.
         from furl_ros.sweep.watched import train_watched
 
         train_watched(values | {'resume': str(checkpoint or '')}, job['log_every'], progress)
+    if METHODS[values['method']].vlm and not (folder / REWARDS).exists():
+        from furl_ros.sweep.watched import write_rewards
+
+        try:
+            write_rewards(folder)
+        except SettingError as error:
+            progress.note(f'no {REWARDS}: {error}')
     progress.write()
     commit, dirty = version
     others = [list(other) for other in progress.content['commits'] if list(other) != version]

@@ -17,10 +17,11 @@ import yaml
 import furl_ros
 from furl_ros.core.run import CONFIG
 from furl_ros.core.storage import write_whole
+from furl_ros.report.traces import REWARDS
 
 # A run is finished exactly when its results have this file.
 RUN = 'run.yaml'
-TABLES = ('episodes.csv', 'evaluations.csv', 'curves.csv', 'rewards.csv')
+TABLES = ('episodes.csv', 'evaluations.csv', 'curves.csv', REWARDS)
 LIBRARIES = ('torch', 'stable-baselines3', 'mujoco', 'metaworld')
 # Results are kept in the repository, where each file names its licence.
 LICENCE = '# SPDX-License-Identifier: Apache-2.0\n'
@@ -32,7 +33,7 @@ def is_finished(results: Path) -> bool:
 
 
 def conclude(folder: Path, about: Mapping[str, Any]) -> None:
-    """Turn a finished run into results, in its own folder: whatever else they need is made here.
+    """Turn a finished run into results: all that ``collect`` takes is in its folder then.
 
     Args:
         folder: the run folder, with its last checkpoint.

@@ -3,6 +3,7 @@
 
 import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class WatchedRun(LocalRun):
 
 
 def train_watched(values: dict[str, Any], log_every: int, progress: Progress) -> None:
-    """Train in one thread, then write down the rewards along some episodes.
+    """Train in one thread.
 
     Args:
         values: settings of the whole graph, with the checkpoint to go on from as ``resume``.
@@ -44,7 +45,14 @@ def train_watched(values: dict[str, Any], log_every: int, progress: Progress) ->
         progress: is told each step.
     """
     torch.set_num_threads(1)
-    folder = train(values, log_every, functools.partial(WatchedRun, progress=progress))
-    # A line for the columns, then one for each episode.
-    if len((folder / 'episodes.csv').read_text().splitlines()) > 1:
-        rewards_along_episodes(folder)
+    train(values, log_every, functools.partial(WatchedRun, progress=progress))
+
+
+def write_rewards(folder: Path) -> None:
+    """Write down the rewards along some episodes of a trained run.
+
+    Raises:
+        SettingError: its replay holds no whole episode.
+    """
+    torch.set_num_threads(1)
+    rewards_along_episodes(folder)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from graph_support import (
+    CONFIG,
     assert_clean,
     checkpoints,
     launch,
@@ -119,7 +120,13 @@ def test_two_robots_feed_one_learner(tmp_path, embedding_of):
 
 def test_a_simulator_that_is_started_elsewhere_feeds_the_same_learner(tmp_path, embedding_of):
     domain = new_domain()
-    shared = {'task': 'furl/StampCounter-v0', 'image_size': SIZE, 'horizon': 100, 'num_sims': 2}
+    shared = {
+        'params_file': CONFIG / 'paper.yaml',
+        'task': 'furl/StampCounter-v0',
+        'image_size': SIZE,
+        'horizon': 100,
+        'num_sims': 2,
+    }
     with launch(domain, tmp_path, 'sim.launch.py', small=False, index=1, **shared) as elsewhere:
         results = run(tmp_path, 800, domain, num_sims=2, local_sims=1)
         assert_both_gave_all(*results, embedding_of)

@@ -10,6 +10,7 @@ from stable_baselines3 import SAC
 from furl_ros import local
 from furl_ros.bridge import graph
 from furl_ros.core.run import TRAINER_FILE, find_checkpoint
+from furl_ros.core.scorings import PAIRED
 from furl_ros.core.seeds import episode_seed
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
@@ -118,6 +119,7 @@ def test_every_method_trains(method, tmp_path):
         ('relay', 'goal_image'),
         ('vlm', 'potential'),
         ('furl', 'potential'),
+        ('furl', 'progress'),
         ('vlm-proj', 'potential'),
     ],
 )
@@ -130,7 +132,7 @@ def test_every_scoring_trains(method, scoring, tmp_path):
         assert trainer.updates == 10
         assert np.isfinite(trainer.vlm_reward_mean)
         assert all(np.isfinite(value) for value in trainer.figures().values())
-        if scoring == 'potential':
+        if scoring in PAIRED:
             rows = np.arange(60)
             previous = trainer.replay._previous_embeddings(rows).numpy()
             inner = np.flatnonzero(trainer.replay.arrays['step'] > 1)
@@ -160,7 +162,8 @@ def test_a_task_whose_goal_image_cannot_be_drawn_is_one_line(monkeypatch, tmp_pa
         (['scoring:=goal_image'], "scoring is 'goal_image'; accepted with method furl: cosine, po"),
         (
             ['scoring:=goal_image', 'method:=vlm', 'task:=furl/StampCounter-v0'],
-            'furl/StampCounter-v0 has no goal image; accepted: cosine, goal_baseline, potential',
+            'furl/StampCounter-v0 has no goal image; accepted: cosine, goal_baseline, potential,'
+            ' progress',
         ),
         (['task:=nowhere-v3'], 'task is'),
         (['vlm:=open_clip:nothing/random'], 'nothing'),

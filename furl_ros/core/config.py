@@ -40,7 +40,7 @@ class TrainConfig:
     n_step: int = setting(
         1,
         'Steps whose rewards a target adds up before the value beyond; with a VLM reward, more than'
-        ' 1 takes scoring potential.',
+        ' 1 takes scoring potential or progress.',
         low=1,
         high=1_000,
     )
@@ -137,7 +137,7 @@ class ScoringConfig:
     scoring: str = setting(
         'cosine',
         'The VLM reward: ' + '; '.join(f'{name}: {doc}' for name, doc in SCORINGS.items()) + '.'
-        ' Methods with heads take cosine and potential, of the cosine through the heads.',
+        ' Methods with heads take cosine, potential and progress, of the cosine through the heads.',
         choices=tuple(SCORINGS),
     )
     # The example of VLM-RM's own code.

@@ -4,13 +4,17 @@
 from furl_ros.core.methods import METHODS
 from furl_ros.core.settings import SettingError
 
-COSINE, GOAL_BASELINE, GOAL_IMAGE, POTENTIAL = 'cosine', 'goal_baseline', 'goal_image', 'potential'
+COSINE, GOAL_BASELINE, GOAL_IMAGE = 'cosine', 'goal_baseline', 'goal_image'
+POTENTIAL, PROGRESS = 'potential', 'progress'
 SCORINGS: dict[str, str] = {
     COSINE: 'picture against prompt',
     GOAL_BASELINE: 'the same, along the line from baseline_prompt to prompt (VLM-RM)',
     GOAL_IMAGE: 'picture against goal image (LIV)',
-    POTENTIAL: 'gamma times the cosine of a frame, less that of the frame before',
+    POTENTIAL: 'gamma times the cosine of a frame, less that of the frame before (shaping)',
+    PROGRESS: 'the cosine of a frame, less that of the frame before (VIP, LIV)',
 }
+# Rewards of a frame and the one before it; those of n steps are known from the frames at their ends.
+PAIRED = (POTENTIAL, PROGRESS)
 
 
 def accepted_scorings(method: str) -> tuple[str, ...]:
@@ -20,7 +24,7 @@ def accepted_scorings(method: str) -> tuple[str, ...]:
     scores nothing; it takes what all others take, so that one file of settings serves all.
     """
     plain = METHODS[method].vlm and METHODS[method].heads == 'none'
-    return tuple(SCORINGS) if plain else (COSINE, POTENTIAL)
+    return tuple(SCORINGS) if plain else (COSINE, *PAIRED)
 
 
 def check_scoring(method: str, scoring: str) -> None:
@@ -42,10 +46,10 @@ def check_n_step(method: str, scoring: str, n_step: int) -> None:
     Raises:
         SettingError: they are not.
     """
-    if n_step > 1 and METHODS[method].vlm and scoring != POTENTIAL:
+    if n_step > 1 and METHODS[method].vlm and scoring not in PAIRED:
         raise SettingError(
             f'n_step is {n_step} with scoring {scoring}; accepted: 1, or any with scoring'
-            f' {POTENTIAL} or method sac'
+            f' {" or ".join(PAIRED)}, or with method sac'
         )
 
 

@@ -20,7 +20,7 @@ from furl_ros.core.relay_update import RelayUpdate
 from furl_ros.core.replay import Batch, Replay, Transition
 from furl_ros.core.reward import check_targets, frame_scores, potential_difference
 from furl_ros.core.run import TRAINER_FILE
-from furl_ros.core.scorings import POTENTIAL, check_n_step, check_scoring
+from furl_ros.core.scorings import PAIRED, PROGRESS, check_n_step, check_scoring
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import (
     generator_from_json,
@@ -119,7 +119,7 @@ class Trainer:
             int(np.prod(observation_space.shape)),
             int(np.prod(action_space.shape)),
             len(self.text),
-            keeps_previous=self.method.vlm and scoring.scoring == POTENTIAL,
+            keeps_previous=self.method.vlm and scoring.scoring in PAIRED,
             n_step=config.n_step,
             gamma=config.gamma,
         )
@@ -240,12 +240,12 @@ class Trainer:
         """Take in one transition.
 
         Args:
-            transition: with ``previous_embedding`` for scoring 'potential'.
+            transition: with ``previous_embedding`` for scorings of pairs of frames.
             score, previous_score: what its frame and the one before were worth on the way here,
                 for the episode log.
         """
-        if self.scoring.scoring == POTENTIAL:
-            score = potential_difference(previous_score, score, self.config.gamma)
+        if self.scoring.scoring in PAIRED:
+            score = self._gain(previous_score, score, self.config.gamma)
         self.replay.add(transition)
         self.steps += 1
         running = self._running[transition.source]
@@ -289,7 +289,7 @@ class Trainer:
         self.goal = _tensor(goal_embedding)
 
     def frame_scores(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """What frames are worth by themselves (Phi for 'potential'): [B] for raw [B, E]."""
+        """What frames are worth by themselves (Phi for 'potential' and 'progress'): [B] for raw [B, E]."""
         if self.method.heads == 'none':
             return frame_scores(self.scoring, embeddings, self.text, self.goal, self.baseline)
         if self.heads is None:
@@ -306,27 +306,37 @@ class Trainer:
 
         Args:
             embeddings: raw ones of the frames after the actions, float32 [B, E].
-            previous_embeddings: of the frames before, for scoring 'potential'.
+            previous_embeddings: of the frames before, for scorings of pairs of frames.
             discounts: from those before to those after, float32 [B]: gamma for one step. The
-                potential differences of n steps add up to that of their ends.
+                potential differences of n steps add up to that of their ends; what n steps of
+                'progress' gained is that of their ends, not discounted on the way.
 
         Returns:
             float32 [B].
         """
         with torch.no_grad():
-            if self.scoring.scoring != POTENTIAL:
+            if self.scoring.scoring not in PAIRED:
                 return self.frame_scores(embeddings)
             both = self.frame_scores(torch.cat([previous_embeddings, embeddings]))
-            return potential_difference(*both.chunk(2), discounts)
+            return self._gain(*both.chunk(2), discounts)
+
+    def _gain(
+        self, before: torch.Tensor | float, after: torch.Tensor | float, discounts: Any
+    ) -> torch.Tensor | float:
+        """What the scoring gives for a pair of frames, from what each is worth."""
+        if self.scoring.scoring == PROGRESS:
+            return after - before
+        return potential_difference(before, after, discounts)
 
     def vlm_bounds(self, batch: Batch) -> torch.Tensor:
         """What the VLM agent's values are at least, given the returns: float32 [B, 1].
 
         With scoring 'potential' the VLM rewards of an episode add up to
         gamma^T Phi(s_T) - Phi(s_0); the end's share, which is positive where the episode came
-        nearer to the goal than not, is left out. Otherwise nothing is known of rewards to come.
+        nearer to the goal than not, is left out. With 'progress' it is the frames on the way that
+        are left out (their share is 1 - gamma each). Otherwise nothing is known of rewards to come.
         """
-        if self.scoring.scoring != POTENTIAL:
+        if self.scoring.scoring not in PAIRED:
             return torch.full_like(batch.returns, -torch.inf)
         with torch.no_grad():
             potential = self.frame_scores(batch.previous_embeddings)[:, None]

@@ -41,7 +41,7 @@ from furl_ros.core.replay import Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.reward import check_targets
 from furl_ros.core.run import RunFolder, find_checkpoint
-from furl_ros.core.scorings import POTENTIAL, check_scoring
+from furl_ros.core.scorings import PAIRED, check_scoring
 from furl_ros.core.seeds import episode_seed, evaluation_seeds
 from furl_ros.core.settings import SettingError
 from furl_ros.core.trainer import Trainer
@@ -79,7 +79,7 @@ class LearnerNode(FurlNode):
                 index,
                 name,
                 scored=self.method.vlm,
-                in_pairs=self.method.vlm and self.scoring.scoring == POTENTIAL,
+                in_pairs=self.method.vlm and self.scoring.scoring in PAIRED,
             )
             for index, name in enumerate(self.config.sources)
         ]

@@ -236,20 +236,20 @@ class TestRefused:
             ({'scoring': 'clip'}, "scoring is 'clip'; accepted: cosine, goal_baseline, goal_image"),
             (
                 {'scoring': 'goal_image'},
-                "scoring is 'goal_image'; accepted with method furl: cosine, potential$",
+                "scoring is 'goal_image'; accepted with method furl: cosine, potential, progress$",
             ),
             (
                 {'scoring': 'goal_baseline', 'method': 'vlm-proj'},
-                "scoring is 'goal_baseline'; accepted with method vlm-proj: cosine, potential$",
+                "scoring is 'goal_baseline'; accepted with method vlm-proj: cosine, potential, progress$",
             ),
             (
                 {'scoring': 'goal_image', 'method': 'sac'},
-                "scoring is 'goal_image'; accepted with method sac: cosine, potential$",
+                "scoring is 'goal_image'; accepted with method sac: cosine, potential, progress$",
             ),
             (
                 {'scoring': 'goal_image', 'method': 'vlm', 'task': 'Pendulum-v1'},
                 "scoring is 'goal_image', but Pendulum-v1 has no goal image; accepted: cosine, "
-                'goal_baseline, potential, or a Meta-World task',
+                'goal_baseline, potential, progress, or a Meta-World task',
             ),
             (
                 {'scoring': 'goal_baseline', 'method': 'relay', 'baseline_prompt': ' '},

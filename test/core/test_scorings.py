@@ -20,14 +20,15 @@ def test_the_cosine_is_the_default_and_every_method_takes_it():
 
 def test_methods_with_heads_keep_the_cosine_through_them():
     taken = {method: accepted_scorings(method) for method in METHODS}
-    every = ('cosine', 'goal_baseline', 'goal_image', 'potential')
+    every = ('cosine', 'goal_baseline', 'goal_image', 'potential', 'progress')
+    through_heads = ('cosine', 'potential', 'progress')
     assert taken == {
-        'furl': ('cosine', 'potential'),
-        'furl-nogoal': ('cosine', 'potential'),
-        'vlm-proj': ('cosine', 'potential'),
+        'furl': through_heads,
+        'furl-nogoal': through_heads,
+        'vlm-proj': through_heads,
         'relay': every,
         'vlm': every,
-        'sac': ('cosine', 'potential'),
+        'sac': through_heads,
     }
 
 

@@ -17,7 +17,7 @@ from furl_ros.core.methods import METHODS
 from furl_ros.core.relay import SAC, VLM
 from furl_ros.core.replay import Transition
 from furl_ros.core.reward import goal_baseline
-from furl_ros.core.scorings import accepted_scorings
+from furl_ros.core.scorings import SCORINGS, accepted_scorings
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
 from furl_ros.core.trainer import RANDOM, Trainer
@@ -30,6 +30,7 @@ TEXT = np.linspace(-1, 1, WIDTH).astype(np.float32)
 GOAL = np.array([1, 0, 2, -1, 0, 1], np.float32)
 BASELINE = np.array([0, 1, 1, 1, 0, -1], np.float32)
 POTENTIAL = ScoringConfig('potential')
+PROGRESS = ScoringConfig('progress')
 CONFIG = TrainConfig(
     warmup_steps=10, batch_size=8, buffer_size=100, hidden_units=8, relay_positives=50
 )
@@ -106,8 +107,9 @@ class Recorder:
         self.calls.append((batch, rewards))
 
 
-def test_potentials_of_n_steps_are_those_of_their_ends():
-    one = trainer('furl', POTENTIAL, n_step=3, gamma=0.5, warmup_steps=1_000)
+@pytest.mark.parametrize('scoring', [POTENTIAL, PROGRESS])
+def test_rewards_of_n_steps_are_those_of_their_ends(scoring):
+    one = trainer('furl', scoring, n_step=3, gamma=0.5, warmup_steps=1_000)
     play(one, 1, length=10, learn=False)
     seen = Recorder(one)
     one.update()
@@ -117,7 +119,8 @@ def test_potentials_of_n_steps_are_those_of_their_ends():
     with torch.no_grad():
         start = one.frame_scores(batch.previous_embeddings)
         end = one.frame_scores(batch.embeddings)
-    expected = sum_of_minus_ones(steps) + one.config.rho * (0.5**steps * end - start)
+    shrunk = 0.5**steps * end if scoring is POTENTIAL else end
+    expected = sum_of_minus_ones(steps) + one.config.rho * (shrunk - start)
     torch.testing.assert_close(rewards[VLM][:, 0], expected)
     torch.testing.assert_close(rewards[SAC][:, 0], sum_of_minus_ones(steps))
 
@@ -459,7 +462,7 @@ def cosines(embeddings, target):
 class TestScorings:
     @pytest.mark.parametrize('method', METHODS)
     def test_which_are_taken(self, method):
-        for name in ('cosine', 'goal_baseline', 'goal_image', 'potential'):
+        for name in SCORINGS:
             if name in accepted_scorings(method):
                 assert trainer(method, ScoringConfig(name)).scoring.scoring == name
             else:
@@ -472,14 +475,17 @@ class TestScorings:
         with pytest.raises(ValueError, match=f'scoring {scoring} needs the embedding of a'):
             Trainer(config, STATES, ACTIONS, TEXT, ScoringConfig(scoring))
 
-    def test_only_potentials_keep_the_frame_before(self):
-        assert trainer('vlm', POTENTIAL).replay.keeps_previous
+    @pytest.mark.parametrize('scoring', [POTENTIAL, PROGRESS])
+    def test_only_pairs_keep_the_frame_before(self, scoring):
+        assert trainer('vlm', scoring).replay.keeps_previous
         assert not trainer('vlm', ScoringConfig('goal_image')).replay.keeps_previous
 
     def test_the_episode_log_sums_what_a_step_is_worth(self):
         assert play(trainer(), learn=False)[0].vlm_return == 15.0
         one = trainer('vlm', POTENTIAL, gamma=0.9)
         assert play(one, learn=False)[0].vlm_return == pytest.approx(30 * (0.9 * 0.5 - 0.25))
+        one = trainer('vlm', PROGRESS, gamma=0.9)
+        assert play(one, learn=False)[0].vlm_return == pytest.approx(30 * (0.5 - 0.25))
 
 
 class TestRelayEnd:
@@ -665,6 +671,7 @@ class TestCheckpoints:
             ('vlm', 0, POTENTIAL),
             ('vlm', 2, POTENTIAL),
             ('vlm', 5, POTENTIAL),
+            ('furl', 5, PROGRESS),
             ('sac', 1, PLAIN_COSINE),
         ],
     )

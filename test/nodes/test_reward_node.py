@@ -505,7 +505,7 @@ def test_a_task_without_the_goal_image_that_is_needed_is_one_line(graph):
         ({'prompt': "''"}, "prompt is ''; accepted: "),
         (
             {'prompt': 'x', 'scoring': 'goal_image'},
-            "scoring is 'goal_image'; accepted with method furl: cosine, potential",
+            "scoring is 'goal_image'; accepted with method furl: cosine, potential, progress",
         ),
         (
             {'prompt': 'x', 'scoring': 'goal_baseline', 'method': 'vlm', 'baseline_prompt': 'X'},

@@ -65,8 +65,8 @@ def potential_difference(
     Its discounted sum over an episode is gamma^T Phi(s_T) - Phi(s_0), whatever happened between.
     It has no say in which behaviour is best, so what it teaches fades as the critics learn.
     VIP's and LIV's reward S(s') - S(s) (arXiv 2210.00030; arXiv 2306.00958, equation 2; scoring
-    'progress') is this term and (1 - gamma) S(s'): it goes on preferring frames near the goal. No exception is made for a step that terminates: its last
-    frame keeps its potential.
+    'progress') is this term and (1 - gamma) S(s'): it goes on preferring frames near the goal. No
+    exception is made for a step that terminates: its last frame keeps its potential.
 
     Args:
         before, after: Phi of the frames before and after the action, [...].
@@ -96,7 +96,7 @@ def frame_scores(
     goal: Tensor | None = None,
     baseline: Tensor | None = None,
 ) -> Tensor:
-    """What single frames are worth without heads; for the scoring 'potential' and 'progress' this is Phi.
+    """What single frames are worth without heads; Phi of 'potential' and 'progress'.
 
     Args:
         config: which formula.

@@ -13,7 +13,7 @@ SCORINGS: dict[str, str] = {
     POTENTIAL: 'gamma times the cosine of a frame, less that of the frame before (shaping)',
     PROGRESS: 'the cosine of a frame, less that of the frame before (VIP, LIV)',
 }
-# Rewards of a frame and the one before it; those of n steps are known from the frames at their ends.
+# Rewards of two frames, before and after: those of n steps are known from the ones at their ends.
 PAIRED = (POTENTIAL, PROGRESS)
 
 

@@ -289,7 +289,7 @@ class Trainer:
         self.goal = _tensor(goal_embedding)
 
     def frame_scores(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """What frames are worth by themselves (Phi for 'potential' and 'progress'): [B] for raw [B, E]."""
+        """What frames are worth by themselves (Phi of pairs): [B] for raw [B, E]."""
         if self.method.heads == 'none':
             return frame_scores(self.scoring, embeddings, self.text, self.goal, self.baseline)
         if self.heads is None:

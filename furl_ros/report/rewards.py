@@ -72,7 +72,7 @@ def choose(episodes: list[StoredEpisode]) -> dict[str, StoredEpisode]:
 def rewards_of_frames(
     heads: RewardHeads | None, scoring: ScoringConfig, targets: Targets, embeddings: np.ndarray
 ) -> np.ndarray:
-    """What frames are worth by themselves (for scoring 'potential' this is Phi), float32 [T].
+    """What frames are worth by themselves (Phi of 'potential' and 'progress'), float32 [T].
 
     Args:
         heads: of a method that has any, else None.

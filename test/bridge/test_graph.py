@@ -240,7 +240,7 @@ class TestRefused:
             ),
             (
                 {'scoring': 'goal_baseline', 'method': 'vlm-proj'},
-                "scoring is 'goal_baseline'; accepted with method vlm-proj: cosine, potential, progress$",
+                "scoring is 'goal_baseline'; accepted with method vlm-proj: cosine, potential, pr",
             ),
             (
                 {'scoring': 'goal_image', 'method': 'sac'},

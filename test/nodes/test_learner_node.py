@@ -302,7 +302,7 @@ def test_potentials_have_the_frame_before_of_every_step(tmp_path):
         (
             {'method': 'furl', 'scoring': 'goal_image'},
             None,
-            "error: scoring is 'goal_image'; accepted with method furl: cosine, potential, progress",
+            "error: scoring is 'goal_image'; accepted with method furl: cosine, potential, prog",
         ),
     ],
 )

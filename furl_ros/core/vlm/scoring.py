@@ -24,7 +24,7 @@ class Scores(NamedTuple):
     """Cosine of image and prompt embedding (the plain CLIP or LIV reward), float32 [B]."""
     rewards: np.ndarray
     """What each frame is worth by itself, float32 [B]: the cosine after the heads (FuRL's reward);
-    without heads what the scoring says (for 'potential' Phi, the cosine)."""
+    without heads what the scoring says (for 'potential' and 'progress' Phi, the cosine)."""
     heads_version: int
 
 

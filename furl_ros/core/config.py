@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from furl_ros.core.kinds import ANCHORED, HEADS
 from furl_ros.core.methods import METHODS
+from furl_ros.core.relay import TURN
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import setting
 
@@ -73,6 +74,13 @@ class TrainConfig:
         ' action space [-1, 1].',
         low=0,
         high=10,
+    )
+    relay_turn: int = setting(
+        TURN,
+        'Shortest turn of an agent under the relay, in steps: each episode has turns of 1, 2, 3 or'
+        ' 4 times it.',
+        low=1,
+        high=10**6,
     )
     relay_positives: int = setting(
         2_500, 'The relay stops for good at this many positive frames.', low=1, high=10**8

@@ -7,7 +7,8 @@ import numpy as np
 
 from furl_ros.core.storage import generator_from_json, generator_to_json
 
-PERIODS = (50, 100, 150, 200)
+TURN = 50
+MULTIPLES = (1, 2, 3, 4)
 VLM, SAC = 'vlm', 'sac'
 
 
@@ -20,11 +21,13 @@ class Relay:
         enabled: False for methods with one agent: then the VLM agent always acts.
         positives: the relay stops for good at this many positive frames.
         seed: of the drawn periods.
+        turn: shortest turn in steps; each episode has turns of 1, 2, 3 or 4 times it.
     """
 
-    def __init__(self, enabled: bool, positives: int, seed: int) -> None:
+    def __init__(self, enabled: bool, positives: int, seed: int, turn: int = TURN) -> None:
         self.active = enabled
         self.limit = positives
+        self.turn = turn
         self.positives = 0
         self.episodes = 0
         self.generator = np.random.default_rng([seed, 2])
@@ -32,7 +35,7 @@ class Relay:
 
     def start_episode(self, source: int = 0) -> None:
         """Draw the period and the starter of the next episode of a source."""
-        period = PERIODS[self.generator.integers(len(PERIODS))]
+        period = self.turn * MULTIPLES[self.generator.integers(len(MULTIPLES))]
         self.turns[source] = (period, self.episodes % 2)
         self.episodes += 1
 

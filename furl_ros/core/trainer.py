@@ -123,7 +123,9 @@ class Trainer:
             n_step=config.n_step,
             gamma=config.gamma,
         )
-        self.relay = Relay(self.method.relay, config.relay_positives, config.seed)
+        self.relay = Relay(
+            self.method.relay, config.relay_positives, config.seed, config.relay_turn
+        )
         self.relay_update: RelayUpdate | None = None
         self.generator = np.random.default_rng([config.seed, 3])
         self.stages = Stages()

@@ -77,6 +77,7 @@ def test_numbers_of_the_paper():
         'lag': 10,
         'ring_size': 20_000,
         'partner_noise': 0.2,
+        'relay_turn': 50,
         'relay_positives': 2_500,
         'learning_rate': 1e-4,
         'gamma': 0.99,

@@ -22,15 +22,16 @@ def runs(agents):
     return [len(list(group)) for _, group in itertools.groupby(agents)][:-1]
 
 
-def test_turns_have_one_period_per_episode_and_all_periods_occur():
-    relay = Relay(True, 2_500, 0)
+@pytest.mark.parametrize('turn', [50, 25])
+def test_turns_have_one_period_per_episode_and_all_periods_occur(turn):
+    relay = Relay(True, 2_500, 0, turn)
     periods = []
     for _ in range(200):
         turns = runs(episode(relay))
         assert len(set(turns)) == 1
         periods.append(turns[0])
     values, counts = np.unique(periods, return_counts=True)
-    assert values.tolist() == [50, 100, 150, 200]
+    assert values.tolist() == [turn, 2 * turn, 3 * turn, 4 * turn]
     assert counts.min() > 25
 
 

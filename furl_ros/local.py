@@ -251,6 +251,7 @@ class LocalRun:
     def close(self) -> None:
         """Close files and environments."""
         self.reporter.close()
+        self.folder.close()
         self.env.close()
         self.eval_env.close()
 

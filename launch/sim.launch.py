@@ -4,9 +4,19 @@
 The graph is started with ``num_sims:=<all>`` and ``local_sims:=<those that it starts itself>``.
 """
 
+import os
+
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
-from furl_ros.bridge.processes import arguments, ending_with_any, settings, simulator
+from furl_ros.bridge import graph
+from furl_ros.bridge.processes import (
+    arguments,
+    ending_with_any,
+    in_namespace,
+    settings,
+    simulator,
+    watch_names,
+)
 from furl_ros.core.settings import SettingError
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 
@@ -32,8 +42,11 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             f'index is {text!r}; accepted: 0 to {values["num_sims"] - 1} with'
             f' num_sims:={values["num_sims"]}'
         )
-    sim = simulator(values, int(text))
-    return [*ending_with_any([sim]), sim]
+    watch = watch_names(context, [(graph.sources_of(values['num_sims'])[int(text)], 'sim_node')])
+    watch.check()
+    # Without a run of its own it serves the first learner that asks.
+    sim = simulator(values | {'launch_pid': os.getpid()}, int(text))
+    return in_namespace(context, [*ending_with_any([sim]), sim])
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -11,10 +11,18 @@ from launch.actions import LogInfo, OpaqueFunction, RegisterEventHandler
 from launch.event_handlers import OnShutdown
 
 from furl_ros.bridge import config, graph
-from furl_ros.bridge.processes import arguments, ending_with_any, node, settings, simulator
+from furl_ros.bridge.processes import (
+    arguments,
+    ending_with_any,
+    in_namespace,
+    node,
+    settings,
+    simulator,
+    watch_names,
+)
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
-from furl_ros.core.run import UNSTORED
+from furl_ros.core.run import UNSTORED, check_unlocked
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import from_mapping
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -48,22 +56,30 @@ ARGUMENTS = {
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Check all settings, then describe the nodes."""
     values = settings(context)
+    check_unlocked(values['run_folder'])
+    values |= {'run_id': values['run_id'] or graph.new_run_id(), 'launch_pid': os.getpid()}
     method = METHODS[values['method']]
+    sources = graph.sources_of(values['num_sims'])
+    here = range(values['num_sims'] if values['local_sims'] < 0 else values['local_sims'])
+    evaluates = values['eval_every'] > 0
+    names = [(sources[index], 'sim_node') for index in here]
+    names += [('eval', 'sim_node')] if evaluates else []
+    names += [('', 'reward_node'), ('', 'alignment_node')] if method.vlm else []
+    names += [('', 'learner_node')]
+    watch = watch_names(context, names)
     # Opens the environment once, so that a wrong task or camera, or a machine that cannot render,
     # is told before anything starts.
     checked = graph.for_node(values, SimConfig) | {'render': method.vlm}
     make(from_mapping(SimConfig, checked)).close()
-    sources = graph.sources_of(values['num_sims'])
-    shared = {'sources': list(sources)}
+    watch.check()
+    shared = {'sources': list(sources), **graph.for_node(values, config.RunConfig)}
     niceness = 0 if values['real_time'] else values['background_niceness']
-    here = range(values['num_sims'] if values['local_sims'] < 0 else values['local_sims'])
     nodes = [simulator(values, index) for index in here]
-    evaluates = values['eval_every'] > 0
     if evaluates:
         nodes.append(
             node(
                 'sim_node',
-                graph.for_node(values, SimConfig),
+                graph.for_node(values, SimConfig, config.RunConfig),
                 {'render': False, 'publish_clock': False},
                 namespace='eval',
             )
@@ -113,7 +129,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             OnShutdown(on_shutdown=[LogInfo(msg=text) for text in farewell if text])
         )
     )
-    return [*handlers, *nodes]
+    return in_namespace(context, [*handlers, *nodes])
 
 
 def generate_launch_description() -> LaunchDescription:

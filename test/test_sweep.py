@@ -24,12 +24,12 @@ import pytest
 import yaml
 from rich.console import Console
 
+from furl_ros.core.locks import Lock
 from furl_ros.core.run import ALIGNMENT_FILE, CONFIG, TRAINER_FILE
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import save_tree
 from furl_ros.sweep import command, display, plan, results
 from furl_ros.sweep.child import check_whole
-from furl_ros.sweep.locks import Lock
 from furl_ros.sweep.progress import read_progress
 
 STUB = Path(__file__).resolve().parent / 'sweep_stub'

@@ -20,6 +20,15 @@ if [ -e "$_furl_root/.venv/furl-ros" ] && [ -e "$_furl_root/install/local_setup.
   . "$_furl_root/install/local_setup.$_furl_shell"
   unset COLCON_PYTHON_EXECUTABLE
 
+  # Where tools/train runs a graph, this shell looks at it.
+  if [ -z "${ROS_DOMAIN_ID:-}" ]; then
+    . "$_furl_root/tools/lib/domains.sh"
+    _furl_domain=$(furl_find_domain)
+    if [ "${_furl_domain:-0}" != 0 ]; then
+      export ROS_DOMAIN_ID=$_furl_domain
+      echo "tools/env.sh: ROS domain $ROS_DOMAIN_ID, that of the graph that was started last" >&2
+    fi
+  fi
   # Frames are rendered without a display, and the graph stays on this machine, unless the shell says otherwise.
   export MUJOCO_GL="${MUJOCO_GL:-egl}"
   export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
@@ -29,7 +38,7 @@ if [ -e "$_furl_root/.venv/furl-ros" ] && [ -e "$_furl_root/install/local_setup.
 
   case $_furl_options in *e*) set -e ;; esac
   case $_furl_options in *u*) set -u ;; esac
-  unset _furl_root _furl_shell _furl_ros _furl_options
+  unset _furl_root _furl_shell _furl_ros _furl_options _furl_domain _furl_domains
 else
   echo "tools/env.sh: furl_ros is not set up yet: run '$_furl_root/tools/setup' first" >&2
   unset _furl_root _furl_shell

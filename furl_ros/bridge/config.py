@@ -3,6 +3,7 @@
 
 from dataclasses import dataclass
 
+from furl_ros.bridge.limits import MOST_IN_FLIGHT, MOST_PUBLISH_EVERY
 from furl_ros.core.methods import METHODS
 from furl_ros.core.settings import setting
 
@@ -14,6 +15,20 @@ def _gather() -> float:
         ' 0: none. Frames of a free-running camera never wait.',
         low=0,
         high=1,
+    )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Parameters of every node of a graph."""
+
+    run_id: str = setting(
+        '',
+        'The run that the node belongs to: what it sends carries this name, and messages of another'
+        ' run are counted and left alone. The launch files make one up.',
+    )
+    launch_pid: int = setting(
+        0, 'Process whose end ends the node, as Ctrl-C would; 0: none.', low=0, high=2**31 - 1
     )
 
 
@@ -53,6 +68,9 @@ class AlignmentNodeConfig:
     sources: tuple[str, ...] = setting(
         ('',), "Namespaces of the robots, relative to the node's; '' for its own."
     )
+    run_folder: str = setting(
+        'runs/unnamed', 'Folder of the run: ~/save_checkpoint writes inside it alone.'
+    )
     resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
     gather: float = _gather()
     torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
@@ -80,13 +98,16 @@ class LearnerNodeConfig:
         False, 'Repeat bit for bit from a seed: one order of events, heads at fixed steps.'
     )
     publish_every: int = setting(
-        50, "The alignment's setting of that name: how far it may lag behind.", low=1, high=500
+        50,
+        "The alignment's setting of that name: how far it may lag behind.",
+        low=1,
+        high=MOST_PUBLISH_EVERY,
     )
     max_in_flight: int = setting(
         16,
         'Steps of a robot that may be under way (lock-step): not scored, or not learned from.',
         low=1,
-        high=60,
+        high=MOST_IN_FLIGHT,
     )
     max_lead: int = setting(
         16,

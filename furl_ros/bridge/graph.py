@@ -3,7 +3,9 @@
 
 import contextlib
 import dataclasses
+import datetime
 import os
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from furl_ros.bridge.config import (
     AlignmentNodeConfig,
     LearnerNodeConfig,
     RewardNodeConfig,
+    RunConfig,
     SimNodeConfig,
 )
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
@@ -61,6 +64,7 @@ class GraphConfig:
 
 KINDS = (
     GraphConfig,
+    RunConfig,
     SimConfig,
     SimNodeConfig,
     VlmConfig,
@@ -208,6 +212,12 @@ def for_node(values: dict[str, Any], *kinds: type) -> dict[str, Any]:
     """The part of the settings that belongs to these dataclasses, in types that ROS knows."""
     names = {field.name for kind in kinds for field in dataclasses.fields(kind)}
     return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k in names}
+
+
+def new_run_id() -> str:
+    """A name that no other run has; it grows with the time of the start."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f'{now:%Y%m%dT%H%M%S.%f}-{secrets.token_hex(4)}'
 
 
 def sources_of(num_sims: int) -> tuple[str, ...]:

@@ -7,7 +7,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from furl_ros.bridge.limits import JOIN_WAITING
+
 S = TypeVar('S')
+_REMEMBERED = 64  # observations that have had their turn
 
 
 class Sensed(NamedTuple):
@@ -44,84 +47,120 @@ class Joined(NamedTuple, Generic[S]):
 class StampJoin(Generic[S]):
     """Pairs each observation of one source with the score of its frame, in observation order.
 
-    Observations must come in order of stamp (they do: one reliable writer); scores may come in
-    any order, early or late. Nothing is matched by counting.
+    Observations are linked by ``previous_stamp``, scores meet them by stamp; scores may come in any
+    order, early or late. Nothing is matched by counting, and there is no clock that one message
+    could set: an observation or a score stamped in the future waits, and is in nobody's way.
 
     Attributes:
         max_waiting: observations that wait for a score; beyond them the oldest one's is given up
-            (its frame was dropped on the way). More than lock-step can have under way: the
-            steps in flight (60) and the depth of the queues (64).
-        max_waiting_scores: scores that wait for an observation.
+            (its frame was dropped on the way).
+        max_early: scores that wait for an observation; beyond them the first one goes.
         in_pairs: leave out steps whose frame before could not be scored.
         counts: what could not be used, by reason.
+        newest: stamp of the observation that had its turn last; 0: none yet.
+        taken: observations that have had their turn.
     """
 
-    max_waiting: int = 128
-    max_waiting_scores: int = 1_000
+    max_waiting: int = JOIN_WAITING
+    max_early: int = 1_000
     in_pairs: bool = False
     counts: Counter = field(default_factory=Counter)
+    newest: int = 0
+    taken: int = 0
     _waiting: deque[Sensed] = field(default_factory=deque)
     _scores: dict[int, S | None] = field(default_factory=dict)
-    _before: Sensed | None = None
-    _previous_score: S | None = None
-    _newest: int = -1
+    # Observations that have had their turn, with their scores: those that others may follow.
+    _done: dict[int, tuple[Sensed, S | None]] = field(default_factory=dict)
+    # Stamps of observations that wait or have had their turn, the first ones first.
+    _known: dict[int, None] = field(default_factory=dict)
     _joined: int = -1
+    _floor: int = -1
 
     @property
     def in_flight(self) -> int:
         """Steps whose frame's score has not come yet."""
         return sum(observation.step > 0 for observation in self._waiting)
 
+    @property
+    def waiting(self) -> list[int]:
+        """Stamps of the observations that wait for a score."""
+        return [observation.stamp for observation in self._waiting]
+
     def restart(self, stamp: int) -> None:
         """Forget everything before ``stamp``: an episode starts there that we asked for."""
+        self._floor = max(self._floor, stamp)
         self._waiting = deque(o for o in self._waiting if o.stamp >= stamp)
         self._scores = {s: score for s, score in self._scores.items() if s >= stamp}
-        if self._before is not None and self._before.stamp < stamp:
-            self._before = None
-        self._joined = max(self._joined, stamp - 1)
-        self._newest = max(self._newest, stamp - 1)
+        self._done = {s: done for s, done in self._done.items() if s >= stamp}
 
     def add_observation(self, observation: Sensed) -> bool:
-        """Queue an observation; False (and counted) when its stamp lies in the past."""
-        if observation.stamp <= max(self._newest, self._joined):
+        """Queue an observation; False (and counted) when it is known, or lies before a restart."""
+        stamp = observation.stamp
+        if stamp < self._floor or stamp in self._known:
             self.counts['observations in the past'] += 1
             return False
-        self._newest = observation.stamp
+        self._known[stamp] = None
+        if len(self._known) > self.max_waiting + _REMEMBERED:
+            del self._known[next(iter(self._known))]
         self._waiting.append(observation)
         return True
 
     def add_score(self, stamp: int, score: S | None) -> None:
         """Take the score of the frame with this stamp; None when the frame could not be scored."""
-        if stamp <= self._joined:
+        if stamp < self._floor or stamp <= self._joined or stamp in self._done:
             self.counts['scores in the past'] += 1
             return
         # The first one counts, so that all who read the same scores join the same steps.
         self._scores.setdefault(stamp, score)
-        if len(self._scores) > self.max_waiting_scores:
-            self._scores.pop(min(self._scores))
-            self.counts['scores without an observation'] += 1
+        if len(self._scores) > self.max_early + len(self._waiting):
+            early = next((s for s in self._scores if s not in self._known), None)
+            if early is not None:
+                del self._scores[early]
+                self.counts['scores without an observation'] += 1
+
+    def has_passed(self, stamp: int) -> bool:
+        """Whether the observation with this stamp has had its turn, or never will."""
+        return stamp <= self._joined or stamp in self._done
+
+    def give_up(self, stamp: int) -> list[int]:
+        """Go on without the scores of the observations up to this one.
+
+        Returns:
+            Stamps of those whose scores were missing.
+        """
+        if stamp not in self.waiting:
+            return []
+        place = self.waiting.index(stamp) + 1
+        missing = [s for s in self.waiting[:place] if s not in self._scores]
+        self._scores |= dict.fromkeys(missing)
+        return missing
 
     def pop(self) -> list[Joined[S]]:
         """Every step that is complete by now, in order.
 
         A reset observation opens an episode and is no step. A step is left out, and counted,
-        when its frame could not be scored, or never was, or its predecessor is not the
-        observation before it, or (in pairs) has no score.
+        when its frame could not be scored, or never was, or its predecessor is not known, or (in
+        pairs) has no score.
         """
         steps = []
         while self._waiting:
             scored = self._waiting[0].stamp in self._scores
-            if not scored and len(self._waiting) <= self.max_waiting:
+            if not scored and len(self._waiting) <= self.max_waiting and not self._is_stray():
                 break
             after = self._waiting.popleft()
+            self.newest, self.taken = after.stamp, self.taken + 1
             score = self._scores.pop(after.stamp, None)
-            before, self._before, self._joined = self._before, after, after.stamp
-            previous_score, self._previous_score = self._previous_score, score
+            before, previous_score = self._done.get(after.previous_stamp, (None, None))
+            self._done[after.stamp] = after, score
+            if len(self._done) > _REMEMBERED:
+                del self._done[next(iter(self._done))]
             if after.step == 0:
                 continue
-            if before is None or before.stamp != after.previous_stamp:
+            if before is None:
                 self.counts['steps without their predecessor'] += 1
-            elif not scored:
+                continue
+            self._joined = max(self._joined, after.stamp)
+            if not scored:
                 self.counts['steps whose frame was never scored'] += 1
             elif score is None:
                 self.counts['steps whose frame could not be scored'] += 1
@@ -130,3 +169,15 @@ class StampJoin(Generic[S]):
             else:
                 steps.append(Joined(before, after, score, previous_score))
         return steps
+
+    def _is_stray(self) -> bool:
+        """Whether the first one that waits is no step, and the next one does not follow it.
+
+        It is of an episode that was broken off, or nobody of this run sent it: its score may never
+        come, and holds nobody up.
+        """
+        if len(self._waiting) < 2:
+            return False
+        first, second = self._waiting[0], self._waiting[1]
+        is_step = first.step > 0 and first.previous_stamp in self._done
+        return not is_step and second.previous_stamp != first.stamp

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every node of the graph shares: start, stop, diagnostics."""
 
+import os
 import signal
 import sys
 import threading
@@ -8,6 +9,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -15,7 +17,9 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from furl_ros.bridge.config import RunConfig
 from furl_ros.bridge.executor import Executor
+from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.memory import keep_freed_memory, resident_megabytes
 from furl_ros.core.settings import SettingError
@@ -23,6 +27,13 @@ from furl_ros.core.timing import Stages
 
 OK, WARN, ERROR = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
 DIAGNOSTICS_PERIOD = 1.0  # seconds
+MOST_STRANGERS = 20  # other runs that are named in the log
+
+
+class OfRun(Protocol):
+    """A message that names its run."""
+
+    run: str
 
 
 class FurlNode(Node):
@@ -40,7 +51,10 @@ class FurlNode(Node):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        self.run = declare(self, RunConfig)
         self.counts: Counter[str] = Counter()
+        self._strangers: set[str] = set()
+        self._parent = os.getppid()
         self.stages = Stages()
         self.started = time.perf_counter()
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -64,7 +78,41 @@ class FurlNode(Node):
         self.counts[what] += 1
         self.get_logger().warning(f'{what}: {why}', throttle_duration_sec=5.0)
 
+    @property
+    def run_id(self) -> str:
+        """The run that this node belongs to."""
+        return self.run.run_id
+
+    def is_ours(self, message: OfRun, topic: str) -> bool:
+        """Whether a message belongs to this run; counted, and said once of each run, when not."""
+        if message.run == self.run_id:
+            return True
+        self.counts['messages of another run'] += 1
+        if message.run not in self._strangers and len(self._strangers) < MOST_STRANGERS:
+            self._strangers.add(message.run)
+            self.get_logger().error(
+                f'{topic} of another run ({message.run or "without a name"}) in this domain: left'
+                f' alone. ROS_DOMAIN_ID=<number> or namespace:=<name> keeps graphs apart'
+            )
+        return False
+
+    def _end_with_launch(self) -> None:
+        """Stop, as by a signal, when the process that started the graph has gone."""
+        if not self.run.launch_pid:
+            return
+        try:
+            os.kill(self.run.launch_pid, 0)
+            gone = os.getppid() != self._parent  # a dead one that nobody waited for still answers
+        except ProcessLookupError:
+            gone = True
+        except PermissionError:
+            gone = False
+        if gone:
+            self.get_logger().error('the launch has gone: stopping')
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def _publish_diagnostics(self) -> None:
+        self._end_with_launch()
         level, text, values = self.diagnose()
         wall = time.perf_counter() - self.started
         values |= {f'stage/{name}_s': round(s, 4) for name, s in list(self.stages.seconds.items())}

@@ -8,11 +8,15 @@ from typing import Any
 from launch.actions import DeclareLaunchArgument, RegisterEventHandler, Shutdown
 from launch.event_handlers import OnProcessExit
 from launch.substitutions import PathJoinSubstitution
-from launch_ros.actions import Node
+from launch_ros.actions import Node, PushRosNamespace
 from launch_ros.substitutions import FindPackageShare
+from rclpy.exceptions import InvalidNamespaceException
+from rclpy.validate_namespace import validate_namespace
 
 from furl_ros.bridge import config, graph
+from furl_ros.bridge.names import NameWatch
 from furl_ros.core.methods import METHODS
+from furl_ros.core.settings import SettingError
 from launch import LaunchContext, LaunchDescriptionEntity
 from sim.config import SimConfig
 
@@ -45,6 +49,11 @@ def arguments(docs: Mapping[str, str], launch_file: str) -> list[DeclareLaunchAr
             default_value=PathJoinSubstitution([FindPackageShare('furl_ros'), *place]),
             description='ROS parameter file (/**: ros__parameters:) with further settings.',
         ),
+        DeclareLaunchArgument(
+            'namespace',
+            default_value='',
+            description='ROS namespace of the whole graph: several in one domain need one each.',
+        ),
     ]
 
 
@@ -58,9 +67,35 @@ def settings(context: LaunchContext, apart: Collection[str] = ()) -> dict[str, A
         SettingError: a name or a value is not accepted.
     """
     typed = context.launch_configurations
-    apart = {'params_file', 'ros_namespace', *apart}
+    _check_namespace(typed['namespace'])
+    apart = {'params_file', 'namespace', 'ros_namespace', *apart}
     given = {name: value for name, value in typed.items() if value != '' and name not in apart}
     return graph.settings_of_run(given, typed['params_file'])
+
+
+def _check_namespace(namespace: str) -> None:
+    try:
+        validate_namespace(f'/{namespace}'.rstrip('/') or '/')
+    except InvalidNamespaceException as error:
+        reason = ' '.join(str(error).split())
+        raise SettingError(f'namespace is {namespace!r}; accepted: a ROS name ({reason})') from None
+
+
+def in_namespace(context: LaunchContext, entities: Sequence[Any]) -> list[Any]:
+    """These entities, in the namespace that was typed."""
+    namespace = context.launch_configurations['namespace'].strip('/')
+    return [PushRosNamespace(namespace), *entities] if namespace else list(entities)
+
+
+def watch_names(context: LaunchContext, nodes: Sequence[tuple[str, str]]) -> NameWatch:
+    """Begin to look whether somebody has these names: the namespace and the name of each node."""
+    typed = context.launch_configurations
+    outer = f'{typed.get("ros_namespace", "")}/{typed["namespace"]}'
+
+    def full(*parts: str) -> str:
+        return '/' + '/'.join(word for part in (outer, *parts) for word in part.split('/') if word)
+
+    return NameWatch([full(*one) for one in nodes], full('training_status'))
 
 
 def node(
@@ -117,7 +152,7 @@ def simulator(values: Mapping[str, Any], index: int) -> Node:
     """
     return node(
         'sim_node',
-        graph.for_node(values, SimConfig, config.SimNodeConfig),
+        graph.for_node(values, SimConfig, config.SimNodeConfig, config.RunConfig),
         {
             'render': METHODS[values['method']].vlm,
             'publish_clock': index == 0,

@@ -3,9 +3,7 @@
 
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-# Frames in flight are bounded far below this depth, so a late or restarted reader still gets
-# every message that it has not answered.
-LOCKSTEP_DEPTH = 64
+from furl_ros.bridge.limits import ALIGNED_DEPTH, LOCKSTEP_DEPTH
 
 LOCKSTEP = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -13,18 +11,15 @@ LOCKSTEP = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-"""Frames, observations, actions, scores: nothing may be lost."""
+"""Frames and actions, and who waits for observations and scores: nothing may be lost."""
 
-ALIGNMENT_DEPTH = 1_024
-"""Queue of the alignment's readers: the learner never runs so far ahead of it."""
-
-LOCKSTEP_DEEP = QoSProfile(
+ALIGNED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
-    depth=ALIGNMENT_DEPTH,
+    depth=ALIGNED_DEPTH,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
-"""The same for a reader that may lag by more than the frames in flight."""
+"""Observations and scores, and the alignment that reads them: it may lag by far more."""
 
 SENSOR = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learner's side of one robot: asks for episodes, answers observations, joins frames."""
 
+import time
 from collections import deque
 from typing import NamedTuple
 
@@ -9,12 +10,13 @@ from rclpy.task import Future
 
 from furl_interfaces.msg import Action, FrameScore, Observation, SourceInfo
 from furl_interfaces.srv import Reset
-from furl_ros.bridge.convert import to_ns
+from furl_ros.bridge.convert import NANOSECONDS, to_ns, to_time
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.join import Joined, Sensed, StampJoin
 from furl_ros.bridge.node import FurlNode
 from furl_ros.bridge.qos import LATCHED, LOCKSTEP
 from furl_ros.bridge.steps import from_observation, to_action
+from furl_ros.core.replay import can_be_kept
 
 
 class Score(NamedTuple):
@@ -25,6 +27,7 @@ class Score(NamedTuple):
     reward: float
 
 
+RETRY_S = 1.0  # seconds between two resets of a robot that serves another run
 NO_SCORE = Score(np.zeros(0, np.float32), float('nan'))
 
 
@@ -51,6 +54,7 @@ class Source:
         todo: the observation that waits for an action.
         ready: complete steps that have not been taken.
         restarted: the robot's process began anew; its episode cannot go on.
+        newest: stamp of the newest observation, 0 before the first one.
     """
 
     def __init__(
@@ -70,9 +74,20 @@ class Source:
         self.todo: Sensed | None = None
         self.restarted = False
         self.ready: deque[Joined[Score]] = deque()
+        self.newest = 0
+        self._node = node
+        # What may come next: the first observation of the episode that was asked for, by its stamp
+        # (None until the answer has come), then what follows the one before.
+        self._resetting: Future | None = None
+        self._start: int | None = None
+        self._before: Sensed | None = None
         self._answered = False
-        self._resetting = False
         self._held: list[Observation] = []
+        self._seed = 0
+        self._refused = False
+        self._asked = self._owed_since = time.monotonic()
+        # Observations that the alignment has not seen yet, the oldest first.
+        self._unaligned: deque[int] = deque()
         self._inbox = inbox
         self._actions = node.create_publisher(Action, f'{prefix}action', LOCKSTEP)
         self._resets = node.create_client(Reset, f'{prefix}reset')
@@ -101,18 +116,57 @@ class Source:
         """Steps that were begun and are not whole yet: actions under way, frames unscored."""
         return self.join.in_flight + len(self.ready) + self._answered
 
+    @property
+    def silent_for(self) -> float:
+        """Seconds that the robot, or a frame's score, has been waited for; 0 when nothing is."""
+        owes = self._resetting or self._start is not None or self._answered or self.join.in_flight
+        return time.monotonic() - self._owed_since if owes else 0.0
+
+    @property
+    def waits_for_scores(self) -> bool:
+        """Whether the robot has answered, and only frames' scores are missing."""
+        asked = self._resetting or self._start is not None or self._answered
+        return not asked and self.join.in_flight > 0
+
+    @property
+    def alignment_lead(self) -> int:
+        """Observations that the newest heads have not seen; the queues must hold them."""
+        return len(self._unaligned)
+
+    def aligned(self, stamp: int) -> None:
+        """The alignment has taken in, or given up, all observations up to this stamp."""
+        while self._unaligned and self._unaligned[0] <= stamp:
+            self._unaligned.popleft()
+
     def reset(self, seed: int) -> None:
         """Ask for a new episode; its first observation becomes ``todo``."""
-        self._resetting, self._answered, self.todo = True, False, None
-        self.restarted = False
+        self._start = self._before = self.todo = None
+        self._answered = self.restarted = False
         self.ready.clear()
-        future = self._resets.call_async(Reset.Request(seed=seed, use_seed=True))
-        future.add_done_callback(lambda done: self._inbox.put(self._on_reset, done))
+        self._held.clear()
+        self._seed = seed
+        self._ask()
+
+    def _ask(self) -> None:
+        self._asked = self._owed_since = time.monotonic()
+        request = Reset.Request(seed=self._seed, use_seed=True, run=self._node.run_id)
+        request.after = to_time(self.newest)
+        self._resetting = self._resets.call_async(request)
+        self._resetting.add_done_callback(lambda done: self._inbox.put(self._on_reset, done))
+
+    def retry(self) -> None:
+        """Ask again for the episode, where the robot was serving another run."""
+        if self._refused and time.monotonic() > self._asked + RETRY_S:
+            self._refused = False
+            self._ask()
 
     def act(self, action: np.ndarray, agent: str) -> None:
         """Answer ``todo``."""
-        self._actions.publish(to_action(self.todo.stamp, action, agent))
+        message = to_action(self.todo.stamp, action, agent)
+        message.run = self._node.run_id
+        self._actions.publish(message)
         self.todo, self._answered = None, True
+        self._owed_since = time.monotonic()
 
     def take(self, hold: bool = True) -> Joined[Score] | None:
         """The next complete step, in order, if there is one.
@@ -126,27 +180,43 @@ class Source:
         return self.ready.popleft() if self.ready and not held else None
 
     def _on_info(self, message: SourceInfo) -> None:
+        if message.run and not self._node.is_ours(message, 'source_info'):
+            return
+        if self.info is not None and (sizes := _shape(message)) != (known := _shape(self.info)):
+            self._node.count_bad(
+                'sources that changed their shape',
+                f'{self.name or "the source"} has {sizes} now; accepted: {known}, as before',
+            )
+            return
         self.restarted = self.info is not None
         self.info = message
 
     def _on_reset(self, future: Future) -> None:
+        if future is not self._resetting:
+            return  # of an episode that is no longer wanted
+        self._resetting = None
         response = future.result()
+        name = self.name or 'the source'
+        if response is not None and response.error_code == Reset.Response.OTHER_RUN:
+            self._refused = True
+            self._node.count_bad('resets refused', f'{name}: {response.error_msg}; asking again')
+            return
         if response is None or response.error_code != Reset.Response.OK:
             reason = response.error_msg if response else 'no answer'
-            raise SourceError(f'reset of {self.name or "the source"} failed: {reason}')
-        stamp = to_ns(response.stamp)
-        self.join.restart(stamp)
-        self._resetting = False
+            raise SourceError(f'reset of {name} failed: {reason}')
+        self._start = to_ns(response.stamp)
+        self.join.restart(self._start)
         held, self._held = self._held, []
         for message in held:
-            if to_ns(message.header.stamp) >= stamp:
-                self._on_observation(message)
+            self._on_observation(message)
 
     def _on_observation(self, message: Observation) -> None:
+        if not self._node.is_ours(message, 'observation'):
+            return
         if self.info is None:
             self.join.counts['observations before source_info'] += 1
             return
-        if self._resetting:
+        if self._resetting is not None:
             self._held.append(message)
             return
         try:
@@ -154,15 +224,38 @@ class Source:
         except ValueError:
             self.join.counts['bad observations'] += 1
             return
+        if not self._is_next(sensed):
+            self.join.counts['observations that nobody asked for'] += 1
+            return
         if not self.join.add_observation(sensed):
             return
-        self._answered = False
-        if not self.scored:
+        self._start, self._before, self._answered = None, sensed, False
+        self.newest = sensed.stamp
+        self._owed_since = time.monotonic()
+        if self.scored:
+            self._unaligned.append(sensed.stamp)
+        else:
             self.join.add_score(sensed.stamp, NO_SCORE)
-        if not sensed.last:
-            self.todo = sensed
+        self.todo = None if sensed.last else sensed
+
+    def _is_next(self, sensed: Sensed) -> bool:
+        """Whether an observation is what must come now: no other one may move the episode on."""
+        if self._start is not None:
+            return sensed.step == 0 and sensed.stamp == self._start
+        before = self._before
+        if before is None or before.last or sensed.episode != before.episode:
+            return False
+        ahead, steps = sensed.stamp - before.stamp, sensed.step - before.step
+        if ahead <= 0 or steps <= 0:
+            return False
+        if self.info.lockstep:
+            return self._answered and steps == 1 and sensed.previous_stamp == before.stamp
+        # It does not wait for us, so that some may have been lost on the way; but not this many.
+        return ahead <= NANOSECONDS * (1 + 10 * steps * self.info.control_period)
 
     def _on_score(self, message: FrameScore) -> None:
+        if not self._node.is_ours(message, 'frame_score'):
+            return
         embedding = np.asarray(message.embedding, np.float32)
         score = None
         if message.status == FrameScore.OK:
@@ -170,6 +263,16 @@ class Source:
                 # Not from the model that sent the prompt: its answer is still to come.
                 self.join.counts['bad embeddings'] += 1
                 return
-            if np.isfinite(embedding).all():
+            if can_be_kept(embedding):
                 score = Score(embedding, message.reward)
-        self.join.add_score(to_ns(message.header.stamp), score)
+            else:
+                self.join.counts['bad embeddings'] += 1
+        stamp = to_ns(message.header.stamp)
+        self.join.add_score(stamp, score)
+        if self.join.in_flight:
+            self._owed_since = time.monotonic()
+
+
+def _shape(info: SourceInfo) -> tuple[int, list[float], list[float], bool]:
+    """What training is bound to: state_size, action_low, action_high, lockstep."""
+    return info.state_size, list(info.action_low), list(info.action_high), info.lockstep

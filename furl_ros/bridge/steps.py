@@ -10,6 +10,9 @@ from furl_ros.bridge.convert import to_float_field, to_ns, to_time
 from furl_ros.bridge.join import Sensed
 from sim.renderer import CameraIntrinsics
 
+MOST_VALUE = 1e6
+"""Of what a robot senses: in units of a robot nothing is so large, and its squares stay finite."""
+
 
 def to_observation(sensed: Sensed, frame_id: str, seed: int) -> Observation:
     """Fill an Observation message."""
@@ -32,7 +35,7 @@ def from_observation(
 
     Raises:
         ValueError: state or action has another length than the given one, or a value is not
-            finite.
+            finite or too large.
     """
     state = np.asarray(message.state, np.float32)
     action = np.asarray(message.action, np.float32)
@@ -40,8 +43,11 @@ def from_observation(
         raise ValueError(f'state has {len(state)} values; accepted: {state_size}')
     if action_size is not None and len(action) != (action_size if message.step else 0):
         raise ValueError(f'action has {len(action)} values; accepted: {action_size}')
-    if not np.isfinite([*state, *action, message.task_reward]).all():
-        raise ValueError('state, action or task_reward has a value that is not finite')
+    if not (np.abs([*state, *action, message.task_reward]) <= MOST_VALUE).all():
+        raise ValueError(
+            'state, action or task_reward has a value that is not finite, or too large; accepted:'
+            f' up to {MOST_VALUE:g} in size'
+        )
     return Sensed(
         to_ns(message.header.stamp),
         to_ns(message.previous_stamp),

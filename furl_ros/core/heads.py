@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from furl_ros.core.products import Products, mlp, products
 
 NO_ANCHOR = np.zeros(0, np.float32)
+# Of a parameter: no training comes near it, and products of such values stay finite.
+MOST_VALUE = 1e4
 
 
 def _mlp(sizes: Sequence[int]) -> nn.Sequential:
@@ -154,8 +156,11 @@ class RewardHeads(nn.Module):
             ('anchor', anchor),
             ('center', center),
         ):
-            if not np.isfinite(values).all():
-                raise ValueError(f'{name} has values that are not finite')
+            if not (np.abs(values) <= MOST_VALUE).all():
+                raise ValueError(
+                    f'{name} has values that are not finite, or too large; accepted: up to'
+                    f' {MOST_VALUE:g} in size'
+                )
         heads = cls(layer_sizes, 0, anchor if np.size(anchor) else None, center)
         for module, values in ((heads.image, image_head), (heads.text, text_head)):
             vector = torch.from_numpy(np.array(values, np.float32))

@@ -27,6 +27,10 @@ _TANH_EPSILON = 1e-6  # SB3's SquashedDiagGaussianDistribution
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 
 
+class NotFiniteError(RuntimeError):
+    """What was to be learned is not a number: nothing can be learned from there on."""
+
+
 class _Stack:
     """Parameters of N equal nets as few tensors, of which the nets' own become views.
 
@@ -172,12 +176,18 @@ class RelayUpdate:
     ) -> None:
         """Update all agents.
 
+        The update is not made when a value is not finite. (When it is the actors' losses, the
+        critics have made theirs: with losses that were finite.)
+
         Args:
             batch: the transitions, shared by the agents.
             rewards: each agent's own rewards by its name, float32 [B, 1].
             pause: called a few times on the way, where the agents can act.
             bounds: values of the states and actions that each agent's targets are not to fall
                 below, by its name, float32 [B, 1]; None for none.
+
+        Raises:
+            NotFiniteError: a loss is NaN or infinite.
         """
         count, size = len(self.agents), len(batch.states)
         # SB3 draws, agent by agent, for the states and then for the next states.
@@ -189,9 +199,9 @@ class RelayUpdate:
 
         (log_temperature,) = self.temperature.tensors
         temperature = log_temperature.detach().exp()[:, None]
+        self._check('the policies', log_prob)
         excess = log_prob.detach().mean(1) + self.target_entropy
         temperature_losses = -log_temperature.detach() * excess
-        self.temperature_adam([-excess])
 
         own_rewards = torch.stack([rewards[name] for name in self.agents])
         with torch.no_grad(), self.stages('targets'):
@@ -209,12 +219,15 @@ class RelayUpdate:
             inputs = torch.cat([batch.states, batch.actions], 1).expand(len(targets), -1, -1)
             # SB3: half the sum over an agent's critics of the mean squared error.
             critic_losses = 0.5 * (self.critic(inputs) - targets).square().mean((1, 2))
+            self._check("the critics' losses", critic_losses)
+            self.temperature_adam([-excess])
             self.critic_adam(torch.autograd.grad(critic_losses.sum(), self.critic.tensors))
         pause()
 
         with self.stages('actors'):
             values = self._lowest(self.critic.frozen, states, actions)
             actor_losses = (temperature * log_prob - values).mean((1, 2))
+            self._check("the actors' losses", actor_losses)
             pause()
             self.actor_adam(torch.autograd.grad(actor_losses.sum(), self.actor.tensors))
 
@@ -229,6 +242,15 @@ class RelayUpdate:
             'ent_coef': temperature.flatten(),
             'ent_coef_loss': temperature_losses.flatten(),
         }
+
+    def _check(self, what: str, values: Tensor) -> None:
+        """Before anything is changed by them.
+
+        Raises:
+            NotFiniteError: one is NaN or infinite.
+        """
+        if not bool(torch.isfinite(values.detach()).all()):
+            raise NotFiniteError(f'{what} of {", ".join(self.agents)} are not finite')
 
     def figures(self) -> dict[str, float]:
         """SB3's figures of the last update, as ``<agent>/<figure>``; empty before the first."""

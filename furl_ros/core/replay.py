@@ -10,6 +10,12 @@ from torch import Tensor
 from furl_ros.core.settings import SettingError
 
 NO_EMBEDDING = np.zeros(0, np.float32)
+_MOST = float(np.finfo(np.float16).max)
+
+
+def can_be_kept(embedding: np.ndarray) -> bool:
+    """Whether all values of an embedding, float32 [E], are finite as float16, too."""
+    return bool((np.abs(embedding) <= _MOST).all())
 
 
 class Transition(NamedTuple):
@@ -140,6 +146,12 @@ class Replay:
             self._succeeded[slot] = False
             self._success_slots = None
         self.written += 1
+
+    def newest_stamp(self, source: int) -> int:
+        """Stamp of the newest transition of a source, nanoseconds; 0 where there is none."""
+        used = slice(len(self))
+        stamps = self.arrays['stamp'][used][self.arrays['source'][used] == source]
+        return int(stamps.max(initial=0))
 
     def end_episode(self, source: int, episode: int, gamma: float) -> None:
         """Note of a finished episode's rows whether it had a success, and what each led to.

@@ -94,15 +94,16 @@ class Reporter:
 
     def line(self, trainer: Trainer, target: int, stage: int) -> str:
         """Where the run stands, in one line."""
-        eta = '?'
+        speed = ''
         if self.rate > 0:
             minutes, seconds = divmod(round(max(0, target - trainer.steps) / self.rate), 60)
-            eta = f'{minutes // 60:02}:{minutes % 60:02}:{seconds:02}'
+            left = f'{minutes // 60:02}:{minutes % 60:02}:{seconds:02}'
+            speed = f' | {self.rate:.0f} steps/s, {left} left'
         who = 'relay' if trainer.relay.active else 'one agent'
         if trainer.steps < trainer.config.warmup_steps:
             who = 'warm-up'
         text = (
-            f'step {trainer.steps:,} of {target:,} | {self.rate:.0f} steps/s, {eta} left | {who}'
+            f'step {trainer.steps:,} of {target:,}{speed} | {who}'
             f' | success, last 20 episodes: {trainer.success_rate:.2f}'
         )
         if trainer.last_evaluation is not None:

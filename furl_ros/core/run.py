@@ -11,14 +11,16 @@ from typing import Any
 
 import yaml
 
+from furl_ros.core.locks import Lock
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import to_disk, whole_folder, write_whole
 
 CONFIG = 'config.yaml'
 CHECKPOINTS = 'checkpoints'
+LOCK = '.lock'
 TRAINER_FILE, ALIGNMENT_FILE = 'trainer.safetensors', 'alignment.safetensors'
 # Settings of one start, not of the run: not written to config.yaml.
-UNSTORED = ('run_folder', 'run_config', 'resume')
+UNSTORED = ('run_folder', 'run_config', 'resume', 'run_id', 'launch_pid')
 # Settings that a checkpoint is bound to: what was learned means nothing under others.
 BOUND = (
     'task',
@@ -91,8 +93,31 @@ def check_fit(checkpoint: Path, config: dict[str, Any]) -> None:
             )
 
 
+def check_unlocked(folder: str | Path) -> None:
+    """Check that no process writes to a run folder.
+
+    Raises:
+        SettingError: names the process.
+    """
+    lock = Lock(Path(folder).expanduser() / LOCK)
+    if not lock.path.exists():
+        return
+    if not lock.acquire():
+        raise SettingError(_locked(folder, lock))
+    lock.release()
+
+
+def _locked(folder: str | Path, lock: Lock) -> str:
+    return (
+        f"run_folder is '{folder}'; accepted: a folder that nobody writes to; {lock.holder} writes"
+        ' to this one'
+    )
+
+
 class RunFolder:
-    """Layout: config.yaml, episodes.csv, curves.csv, evaluations.csv, tensorboard/,
+    """A folder that one process writes to: it is locked until ``close``, or the process' end.
+
+    Layout: config.yaml, episodes.csv, curves.csv, evaluations.csv, tensorboard/,
     checkpoints/step_<n>/, vlm_agent.zip (and sac_agent.zip with a relay).
 
     Args:
@@ -100,13 +125,16 @@ class RunFolder:
         config: written to config.yaml in a new folder.
 
     Raises:
-        SettingError: the folder cannot be made or written to.
+        SettingError: the folder cannot be made or written to, or another process writes to it.
     """
 
     def __init__(self, path: str | Path, config: dict[str, Any]) -> None:
         self.path = Path(path).expanduser().resolve()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self.lock = Lock(self.path / LOCK)
+            if not self.lock.acquire():
+                raise SettingError(_locked(path, self.lock))
             if not (self.path / CONFIG).exists():
                 write_whole(self.path / CONFIG, yaml.safe_dump(config, sort_keys=False))
         except OSError as error:
@@ -114,6 +142,10 @@ class RunFolder:
                 f'run_folder is {str(path)!r}; accepted: a folder that can be made and written to'
                 f' ({error.strerror})'
             ) from None
+
+    def close(self) -> None:
+        """Let others write to the folder."""
+        self.lock.release()
 
     def has_checkpoint(self, step: int) -> bool:
         """Whether there is a checkpoint of this step."""

@@ -4,10 +4,12 @@
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from builtin_interfaces.msg import Time
 
 from furl_interfaces.msg import (
     FrameScore,
@@ -18,14 +20,16 @@ from furl_interfaces.msg import (
 )
 from furl_interfaces.srv import SaveCheckpoint
 from furl_ros.bridge.config import AlignmentNodeConfig
-from furl_ros.bridge.convert import from_prompt_msg, to_heads_msg, to_ns, to_time
+from furl_ros.bridge.convert import NANOSECONDS, from_prompt_msg, to_heads_msg, to_ns, to_time
 from furl_ros.bridge.join import StampJoin
+from furl_ros.bridge.limits import ALIGNED_DEPTH
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
-from furl_ros.bridge.qos import LATCHED, LOCKSTEP_DEEP
+from furl_ros.bridge.qos import ALIGNED, LATCHED
 from furl_ros.bridge.steps import from_observation
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig
+from furl_ros.core.replay import can_be_kept
 from furl_ros.core.run import ALIGNMENT_FILE, find_checkpoint
 
 FAREWELL_S = 10.0  # seconds that a stopping node waits for the learner's last checkpoint
@@ -42,9 +46,15 @@ class AlignmentNode(FurlNode):
         torch.set_num_threads(self.config.torch_threads)
         self.checkpoint = find_checkpoint(self.config.resume) if self.config.resume else None
         self.aligner: Aligner | None = None
-        self.newest_stamp = 0
+        # Newest observation of each source that was taken in or given up.
+        self.newest = dict.fromkeys(self.config.sources, 0)
+        self.untold = 0  # observations since the last version was published
         self.losses: dict[str, float] = {}
-        self.joins = {source: StampJoin(counts=self.counts) for source in self.config.sources}
+        # It may lag behind by all that its queues hold, of one topic before the other.
+        self.joins = {
+            source: StampJoin(ALIGNED_DEPTH, ALIGNED_DEPTH, counts=self.counts)
+            for source in self.config.sources
+        }
         self.infos: dict[str, SourceInfo] = {}
         self.episodes: dict[str, int] = {}
         self.saved = threading.Event()
@@ -56,27 +66,32 @@ class AlignmentNode(FurlNode):
             self.create_subscription(
                 SourceInfo,
                 f'{prefix}source_info',
-                lambda message, source=source: self.infos.update({source: message}),
+                lambda message, source=source: self.on_info(message, source),
                 LATCHED,
             )
             self.create_subscription(
                 Observation,
                 f'{prefix}observation',
                 lambda message, source=source: self.on_observation(message, source),
-                LOCKSTEP_DEEP,
+                ALIGNED,
             )
             self.create_subscription(
                 FrameScore,
                 f'{prefix}frame_score',
                 lambda message, source=source: self.on_score(message, source),
-                LOCKSTEP_DEEP,
+                ALIGNED,
             )
         self.create_service(SaveCheckpoint, '~/save_checkpoint', self.on_save)
 
     def on_prompt(self, message: PromptEmbedding) -> None:
         """The fixed side of the reward is known: make the heads and publish version 0."""
+        if not self.is_ours(message, 'prompt_embedding'):
+            return
         try:
             text, goal, _ = from_prompt_msg(message)
+            width = len(self.aligner.text) if self.aligner is not None else len(text)
+            if len(text) != width:
+                raise ValueError(f'{len(text)} values; accepted: {width}, as before')
         except ValueError as error:
             self.count_bad('bad prompt embeddings', str(error))
             return
@@ -97,8 +112,15 @@ class AlignmentNode(FurlNode):
         self.publish_heads()
         self.take_in()
 
+    def on_info(self, message: SourceInfo, source: str) -> None:
+        """What a robot senses and accepts, as it was first said."""
+        if not message.run or self.is_ours(message, 'source_info'):
+            self.infos.setdefault(source, message)
+
     def on_observation(self, message: Observation, source: str) -> None:
         """Queue an observation until its frame's score is there."""
+        if not self.is_ours(message, 'observation'):
+            return
         info = self.infos.get(source)
         sizes = (info.state_size, len(info.action_low)) if info else ()
         try:
@@ -111,13 +133,16 @@ class AlignmentNode(FurlNode):
 
     def on_score(self, message: FrameScore, source: str) -> None:
         """Take a score; it may complete a step."""
+        if not self.is_ours(message, 'frame_score'):
+            return
         embedding = None
         if message.status == FrameScore.OK:
             embedding = np.asarray(message.embedding, np.float32)
             if self.aligner is not None and not self.fits(embedding):
                 # Not from the model that sent the prompt: its answer is still to come.
                 return
-            if not np.isfinite(embedding).all():
+            if not can_be_kept(embedding):
+                self.count_bad('bad embeddings', 'values that float16 does not hold')
                 embedding = None
         self.joins[source].add_score(to_ns(message.header.stamp), embedding)
         self.take_in()
@@ -134,6 +159,7 @@ class AlignmentNode(FurlNode):
         if self.aligner is None:
             return
         for source, join in self.joins.items():
+            before = join.taken
             for _, after, embedding, _ in join.pop():
                 if not self.fits(embedding):
                     continue
@@ -142,21 +168,30 @@ class AlignmentNode(FurlNode):
                     self.aligner.drop_episode(source)
                     self.episodes[source] = after.episode
                 self.aligner.add(embedding, after.success, after.last, source)
-                self.newest_stamp = max(self.newest_stamp, after.stamp)
+                self.newest[source] = after.stamp
                 with self.stages('head_update'):
                     for _ in range(self.align_config.head_updates_per_step):
                         self.losses = self.aligner.update() or self.losses
                 if self.aligner.transitions % self.align_config.publish_every == 0:
                     self.publish_heads()
+            if join.taken > before:
+                self.newest[source] = join.newest
+                self.untold += join.taken - before
+        # The learner waits for those that are no step, too: their frames could not be scored.
+        if self.untold >= 2 * self.align_config.publish_every:
+            self.publish_heads()
 
     def publish_heads(self) -> None:
         """Publish the newest version of the heads (latched)."""
+        self.untold = 0
         now = self.aligner.snapshot()
         image_head, text_head = now.heads.flat()
         message = to_heads_msg(
             now.heads.layer_sizes, image_head, text_head, *now.heads.frame_of_reference()
         )
-        message.header.stamp = to_time(self.newest_stamp)
+        message.run = self.run_id
+        message.header.stamp = to_time(max(self.newest.values(), default=0))
+        message.newest = [to_time(stamp) for stamp in self.newest.values()]
         message.version, message.transitions = now.version, now.transitions
         message.stage = now.stage
         message.positives, message.negatives = now.positives, now.negatives
@@ -166,24 +201,69 @@ class AlignmentNode(FurlNode):
         self, request: SaveCheckpoint.Request, response: SaveCheckpoint.Response
     ) -> SaveCheckpoint.Response:
         """Write rings, heads, optimizer and generator into the folder of the request."""
-        transitions = self.aligner.transitions if self.aligner else 0
-        response.transitions = transitions
-        if transitions < request.transitions:
-            response.error_code = SaveCheckpoint.Response.NOT_YET
-            response.error_msg = f'{transitions} of {request.transitions} transitions received'
-            return response
-        path = Path(request.path) / ALIGNMENT_FILE
+        response.transitions = self.aligner.transitions if self.aligner else 0
         try:
-            if self.aligner is None:
-                raise ValueError('nothing to save: no prompt_embedding has come yet')
-            self.aligner.save(path)
+            folder = self.folder_of(request)
+            missing = self.missing(request.newest)
+            if missing and not request.give_up:
+                response.error_code = SaveCheckpoint.Response.NOT_YET
+                response.error_msg = f'waiting for {", ".join(missing)}'
+                return response
+            if missing:
+                response.lacking = self.give_up(request.newest)
+                response.transitions = self.aligner.transitions
+            self.aligner.save(folder / ALIGNMENT_FILE)
         except (OSError, ValueError) as error:
             response.error_code, response.error_msg = SaveCheckpoint.Response.FAILED, str(error)
-            self.get_logger().error(f'{path}: {error}')
+            self.get_logger().error(f'not saved: {error}')
             return response
-        response.path = str(path)
+        response.path = str(folder / ALIGNMENT_FILE)
         self.saved.set()
         return response
+
+    def folder_of(self, request: SaveCheckpoint.Request) -> Path:
+        """The folder that a request names.
+
+        Raises:
+            ValueError: it is of another run, there is nothing to save, or it is no folder inside
+                the run folder.
+        """
+        if request.run != self.run_id:
+            raise ValueError(f'run is {request.run!r}; accepted: {self.run_id!r}')
+        if self.aligner is None:
+            raise ValueError('nothing to save: no prompt_embedding has come yet')
+        run = Path(self.config.run_folder).expanduser().resolve()
+        folder = (run / request.path).resolve()
+        if not request.path or not folder.is_relative_to(run) or not folder.is_dir():
+            raise ValueError(
+                f'path is {request.path!r}; accepted: the name of a folder that exists inside the'
+                f' run folder {run}'
+            )
+        return folder
+
+    def missing(self, newest: Sequence[Time]) -> list[str]:
+        """What has not been taken in of what a request wants to be saved."""
+        wanted = [to_ns(stamp) for stamp in newest]
+        return [
+            f'{source or "the source"} up to {stamp / NANOSECONDS:.3f} s'
+            for (source, join), stamp in zip(self.joins.items(), wanted, strict=False)
+            if stamp and not join.has_passed(stamp)
+        ]
+
+    def give_up(self, newest: Sequence[Time]) -> list[Time]:
+        """Go on without the scores that are missing up to these observations; returns stamps."""
+        lacking = []
+        for join, stamp in zip(self.joins.values(), map(to_ns, newest), strict=False):
+            if stamp and not join.has_passed(stamp):
+                # None of its observations may have come, either.
+                lacking += join.give_up(stamp) or [stamp]
+        self.take_in()
+        self.counts['steps given up'] += len(lacking)
+        self.get_logger().error(
+            f'saving without {len(lacking)} steps that never came whole:'
+            f' {", ".join(map(str, lacking))} ns'
+        )
+        return [to_time(stamp) for stamp in lacking]
 
     def work(self, stop: threading.Event) -> int:
         """Serve until stopped; then wait for the last checkpoint of a learner that is there.

@@ -25,9 +25,10 @@ from furl_interfaces.action import Train
 from furl_interfaces.msg import EpisodeResult, PromptEmbedding, RewardHeads, TrainingStatus
 from furl_interfaces.srv import SaveCheckpoint
 from furl_ros.bridge.config import LearnerNodeConfig
-from furl_ros.bridge.convert import from_heads_msg, from_prompt_msg, to_time
+from furl_ros.bridge.convert import from_heads_msg, from_prompt_msg, to_ns, to_time
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.join import Joined, Sensed
+from furl_ros.bridge.limits import ALIGNED_DEPTH, alignment_lead
 from furl_ros.bridge.node import ERROR, OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED
@@ -46,9 +47,9 @@ from furl_ros.core.seeds import episode_seed, evaluation_seeds
 from furl_ros.core.settings import SettingError
 from furl_ros.core.trainer import Trainer
 
-ALIGNMENT_WAIT_S = 10.0  # seconds that a checkpoint waits for the alignment's part
+ALIGNMENT_WAIT_S = 10.0  # seconds that a checkpoint waits for the alignment's part, at least
 RESULT_WAIT_S = 0.5  # seconds that the middleware has to deliver the result of a Train goal
-ALIGNMENT_LAG = 256  # transitions the alignment may be late, beyond its publishing period
+SAY_AGAIN_S = 5.0  # seconds between two lines about the same wait
 PATIENCE_S = 5.0  # seconds of silence after which a robot no longer holds the others back
 REAL_TIME_BACKLOG = 100  # updates that may be owed when a robot does not wait for us
 
@@ -101,7 +102,9 @@ class LearnerNode(FurlNode):
         self.stop, self.cancel = threading.Event(), threading.Event()
         self.goal: ServerGoalHandle | None = None
         self.outcome: Train.Result | None = None
-        self.heard = time.monotonic()
+        # Newest observation of each source that was learned from.
+        self.learned = dict.fromkeys(range(len(self.sources)), 0)
+        self.waited = float('-inf')  # when the last wait was told in detail
         self.due_eval = self.due_checkpoint = self.due_line = 0.0
         self.reported = 0
         self.episodes: dict[int, int] = {}
@@ -112,6 +115,10 @@ class LearnerNode(FurlNode):
             (RewardHeads, 'reward_heads', self.on_heads),
         ):
             self.create_subscription(kind, topic, lambda m, h=handler: put(h, m), LATCHED)
+        # Another learner under our names: the later one leaves.
+        self.create_subscription(
+            TrainingStatus, 'training_status', lambda m: put(self.on_status, m), LATCHED
+        )
         self.save_client = self.create_client(
             SaveCheckpoint, f'{self.config.alignment}/save_checkpoint'
         )
@@ -141,7 +148,7 @@ class LearnerNode(FurlNode):
         Raises:
             SettingError: the reward node scores in another way, and training has not begun.
         """
-        if not self.method.vlm:
+        if not self.method.vlm or not self.is_ours(message, 'prompt_embedding'):
             return
         if message.scoring != self.scoring.scoring:
             text = f"scoring is {self.scoring.scoring!r}, but the reward node's {message.scoring!r}"
@@ -165,8 +172,15 @@ class LearnerNode(FurlNode):
 
     def on_heads(self, message: RewardHeads) -> None:
         """A version of the heads: used from the next update on."""
+        if not self.is_ours(message, 'reward_heads'):
+            return
         try:
             heads = Heads.from_flat(**from_heads_msg(message))
+            if message.transitions > self.most_transitions:
+                raise ValueError(
+                    f'{message.transitions} transitions; accepted: at most'
+                    f' {self.most_transitions}, since no more have begun'
+                )
             if self.prompt is not None and heads.layer_sizes[0] != len(self.prompt.text_embedding):
                 raise ValueError(
                     f'heads take {heads.layer_sizes[0]} values; accepted:'
@@ -177,8 +191,38 @@ class LearnerNode(FurlNode):
             return
         self.stage = message.stage
         self.heads[message.transitions] = (heads, message.version)
+        for source, stamp in zip(self.sources, message.newest, strict=False):
+            source.aligned(to_ns(stamp))
         if self.trainer is not None and not self.config.deterministic:
-            self.use_heads(max(self.heads))
+            self.use_heads(message.transitions)
+
+    @property
+    def most_transitions(self) -> float:
+        """Transitions that the alignment can have seen; it may be ahead of us."""
+        if self.trainer is None:
+            return float('inf')
+        begun = self.trainer.steps + sum(source.in_flight for source in self.sources)
+        return begun + ALIGNED_DEPTH
+
+    def on_status(self, message: TrainingStatus) -> None:
+        """Another learner speaks under our names.
+
+        Raises:
+            SettingError: it was there before us.
+        """
+        if message.run == self.run_id or message.state in (
+            TrainingStatus.FINISHED,
+            TrainingStatus.FAILED,
+        ):
+            return
+        # Run ids begin with their time: of two that started at once one knows that it is the later.
+        if message.run < self.run_id:
+            raise SettingError(
+                f'another graph has these names in this ROS domain (run {message.run or "by hand"}'
+                f' in {message.run_folder or "a folder not made yet"}); choose another domain'
+                ' (ROS_DOMAIN_ID=<number>) or a namespace (namespace:=<name>)'
+            )
+        self.is_ours(message, 'training_status')
 
     def use_heads(self, transitions: int) -> None:
         """Give the trainer the heads that have seen so much, and forget the older ones."""
@@ -229,6 +273,13 @@ class LearnerNode(FurlNode):
         try:
             if self.trainer is None and not self.prepare():
                 code, text = Train.Result.CANCELLED, 'stopped before the start'
+            elif self.trainer.steps > target:
+                code = Train.Result.FAILED
+                text = (
+                    f'total_steps is {target}; accepted: at least {self.trainer.steps}, the steps'
+                    ' that are done'
+                )
+                self.get_logger().error(text)
             else:
                 self.loop(target)
                 if self.trainer.steps < target:
@@ -294,8 +345,11 @@ class LearnerNode(FurlNode):
         self.stages = self.trainer.stages
         if self.checkpoint is not None:
             self.trainer.load(self.checkpoint)
+        self.heads = {seen: h for seen, h in self.heads.items() if seen <= self.most_transitions}
         if self.heads:
             self.use_heads(max(self.heads))
+        for source in self.sources:
+            source.newest = self.trainer.replay.newest_stamp(source.index)
         self.folder = RunFolder(self.config.run_folder, config)
         self.reporter = Reporter(self.folder, self.trainer.steps)
         self.reported = self.trainer.steps
@@ -312,7 +366,8 @@ class LearnerNode(FurlNode):
     def loop(self, target: int) -> None:
         """The training loop: one action, one step taken in, one update, as they become possible."""
         for source in self.sources:
-            self.start_episode(source)
+            if self.wants_more(target):
+                self.start_episode(source)
 
         def pause() -> None:
             # A robot does not wait for a whole update. Which one then chose its action is chance.
@@ -328,6 +383,7 @@ class LearnerNode(FurlNode):
                 if joined is not None:
                     self.take_in(source, joined)
                     progress = True
+                source.retry()
                 if source.restarted:
                     self.get_logger().warning(f'{source.name or "the source"} has restarted')
                     self.start_episode(source)
@@ -335,7 +391,9 @@ class LearnerNode(FurlNode):
                 if self.await_heads():
                     self.trainer.update(pause)
             elif not progress:
-                self.idle()
+                with self.stages('wait'):
+                    self.inbox.drain(0.1)
+                self.look_for_stalls()
             if self.save_asked:
                 self.save_asked = False
                 self.save()
@@ -346,8 +404,6 @@ class LearnerNode(FurlNode):
         """Take in what has come, and act where that is due; False when there was nothing."""
         with self.stages('join'):
             progress = self.inbox.drain()
-        if progress:
-            self.heard = time.monotonic()
         for source in self.sources:
             if source.todo is None:
                 continue
@@ -377,13 +433,13 @@ class LearnerNode(FurlNode):
             self.wants_more(target)
             and fresh
             and self.share.may_begin(source.index, time.monotonic())
-            and self.alignment_lag <= self.config.publish_every + ALIGNMENT_LAG
+            and not self.waits_for_alignment(source)
         )
 
-    @property
-    def alignment_lag(self) -> int:
-        """Transitions that the newest heads have not seen; the alignment's queue must hold them."""
-        return self.trainer.steps - max(self.heads) if self.method.vlm else 0
+    def waits_for_alignment(self, source: Source) -> bool:
+        """Whether a source is so far ahead of the newest heads that the queues just hold it."""
+        lead = alignment_lead(self.config.publish_every)
+        return self.method.vlm and source.alignment_lead >= lead
 
     def take_in(self, source: Source, joined: Joined[Score]) -> None:
         """Store one step; at the end of an episode evaluate, save, and start the next one."""
@@ -407,6 +463,7 @@ class LearnerNode(FurlNode):
             score.reward,
             previous.reward,
         )
+        self.learned[source.index] = after.stamp
         if not source.info.lockstep:
             self.trainer.forgive(REAL_TIME_BACKLOG)
         if not after.last:
@@ -418,7 +475,9 @@ class LearnerNode(FurlNode):
         if self.due_checkpoint <= self.trainer.steps < self.target:
             self.save()
             self.due_checkpoint = self.next_due(self.train_config.checkpoint_every)
-        self.start_episode(source)
+        # What is drawn for an episode belongs to it: a resumed run draws it again.
+        if self.wants_more(self.target):
+            self.start_episode(source)
 
     def start_episode(self, source: Source) -> None:
         """Ask a source for its next episode, with the seed that belongs to it."""
@@ -458,19 +517,37 @@ class LearnerNode(FurlNode):
         self.use_heads(min(seen for seen in self.heads if seen >= needed))
         return True
 
-    def idle(self) -> None:
-        """Nothing to do: wait for a message; ask again when a robot has gone silent."""
-        with self.stages('wait'):
-            if self.inbox.drain(0.1):
-                self.heard = time.monotonic()
-        if time.monotonic() - self.heard > self.config.stall_timeout:
+    def look_for_stalls(self) -> None:
+        """Say what is waited for too long; a robot that is silent is asked for a new episode.
+
+        Seconds in which nothing was asked of anybody (a long start, an evaluation) do not count,
+        nor those in which we wait for the alignment. Bit for bit, no episode can be given up.
+        """
+        behind = [
+            source for source in self.sources if source.todo and self.waits_for_alignment(source)
+        ]
+        if behind:
+            lead = max(source.alignment_lead for source in behind)
+            self.say_wait(f'waiting for {self.config.alignment}: {lead} observations behind')
+        limit = self.config.stall_timeout
+        for source in self.sources:
+            if source.silent_for <= limit:
+                continue
+            name = source.name or 'the source'
+            who = 'the reward node' if source.waits_for_scores else name
+            if self.config.deterministic:
+                self.say_wait(f'nothing heard of {who} for {source.silent_for:.0f} s: waiting')
+                continue
             self.counts['stalls'] += 1
             self.get_logger().warning(
-                f'nothing heard for {self.config.stall_timeout:.0f} s: asking for new episodes'
+                f'nothing heard of {who} for {limit:.0f} s: asking {name} for a new episode'
             )
-            self.heard = time.monotonic()
-            for source in self.sources:
-                self.start_episode(source)
+            self.start_episode(source)
+
+    def say_wait(self, text: str) -> None:
+        """Say what is waited for, now and then."""
+        self.detail, self.waited = text, time.monotonic()
+        self.get_logger().warning(text, throttle_duration_sec=SAY_AGAIN_S)
 
     def evaluate(self) -> None:
         """Run evaluation episodes on their own robot; the training stream stands still."""
@@ -525,26 +602,41 @@ class LearnerNode(FurlNode):
     def save_alignment(self, folder: Path) -> None:
         """Have the alignment node write its part, as of this very step.
 
+        What it never received whole is given up after a while, and said: a checkpoint without a few
+        frames of the heads is worth more than none.
+
         Raises:
             SourceError: it could not, or did not answer in time.
         """
-        request = SaveCheckpoint.Request(path=str(folder), transitions=self.trainer.steps)
-        deadline = time.monotonic() + ALIGNMENT_WAIT_S
+        request = SaveCheckpoint.Request(
+            run=self.run_id, path=str(folder.relative_to(self.folder.path))
+        )
+        request.newest = [to_time(stamp) for stamp in self.learned.values()]
+        patience = ALIGNMENT_WAIT_S
+        if not self.stopped:
+            patience = max(patience, self.config.stall_timeout)
+        deadline = time.monotonic() + patience
         reason = 'no answer'
-        while time.monotonic() < deadline:
+        while True:
+            request.give_up = time.monotonic() > deadline - patience / 2
             answered = threading.Event()
             future = self.save_client.call_async(request)
             future.add_done_callback(lambda _, answered=answered: answered.set())
-            if not answered.wait(deadline - time.monotonic()):
-                break
+            while not answered.wait(0.5):
+                if time.monotonic() > deadline:
+                    raise SourceError(f'the alignment could not save: {reason}')
+                self.say_wait(f'saving: waiting for {self.config.alignment}')
             response = future.result()
             if response.error_code == SaveCheckpoint.Response.OK:
-                return
+                break
             reason = response.error_msg
             if response.error_code == SaveCheckpoint.Response.FAILED:
-                break
+                raise SourceError(f'the alignment could not save: {reason}')
             time.sleep(0.01)
-        raise SourceError(f'the alignment could not save: {reason}')
+        if response.lacking:
+            self.counts['steps that the alignment lacks'] += len(response.lacking)
+            stamps = ', '.join(str(to_ns(stamp)) for stamp in response.lacking)
+            self.get_logger().error(f'the alignment lacks the steps stamped {stamps} ns')
 
     def finish(self) -> None:
         """Last line, last checkpoint, and the agent as a plain SB3 zip."""
@@ -614,7 +706,11 @@ class LearnerNode(FurlNode):
     def status(self) -> TrainingStatus:
         """Where the run stands."""
         message = TrainingStatus(
-            state=self.state, detail=self.detail, target_steps=self.target, stage=self.stage
+            run=self.run_id,
+            state=self.state,
+            detail=self.detail,
+            target_steps=self.target,
+            stage=self.stage,
         )
         message.header.stamp = self.get_clock().now().to_msg()
         message.success_rate = message.eval_success_rate = float('nan')
@@ -624,6 +720,9 @@ class LearnerNode(FurlNode):
             message.steps_per_second = self.reporter.rate
             message.run_folder = str(self.folder.path)
             message.eval_success_rate = self.eval_success_rate
+            learns = self.state in (TrainingStatus.WARMUP, TrainingStatus.TRAINING)
+            if learns and time.monotonic() > self.waited + SAY_AGAIN_S:
+                message.detail = self.reporter.line(self.trainer, self.target, self.stage)
         return message
 
     @property

@@ -29,7 +29,7 @@ from furl_ros.bridge.convert import (
 )
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
-from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP, SENSOR
+from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR
 from furl_ros.core.config import ScoringConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.scorings import GOAL_IMAGE, check_baseline, check_scoring
@@ -106,7 +106,7 @@ class RewardNode(FurlNode):
         for source in self.config.sources:
             prefix = f'{source}/' if source else ''
             self.outputs[source] = (
-                self.create_publisher(FrameScore, f'{prefix}frame_score', LOCKSTEP),
+                self.create_publisher(FrameScore, f'{prefix}frame_score', ALIGNED),
                 self.create_publisher(Float64, f'{prefix}vlm_reward', EVENTS),
             )
             self.create_subscription(
@@ -149,6 +149,8 @@ class RewardNode(FurlNode):
 
     def on_heads(self, message: RewardHeads) -> None:
         """Score with these heads from the next batch on."""
+        if not self.is_ours(message, 'reward_heads'):
+            return
         try:
             self.scorer.use_heads(message.version, **from_heads_msg(message))
         except ValueError as error:
@@ -254,6 +256,7 @@ class RewardNode(FurlNode):
         scores = [
             FrameScore(
                 header=picture.header,
+                run=self.run_id,
                 status=FrameScore.BAD_FRAME,
                 cosine=float('nan'),
                 reward=float('nan'),
@@ -303,7 +306,10 @@ class RewardNode(FurlNode):
             SettingError: the task has no goal image, and the scoring needs one.
         """
         message = PromptEmbedding(
-            vlm=self.scorer.vlm.name, prompt=self.config.prompt, scoring=self.scoring.scoring
+            run=self.run_id,
+            vlm=self.scorer.vlm.name,
+            prompt=self.config.prompt,
+            scoring=self.scoring.scoring,
         )
         message.text_embedding = to_float_field(self.scorer.vlm.encode_text(self.config.prompt))
         if self.scorer.baseline is not None:

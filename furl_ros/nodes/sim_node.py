@@ -21,7 +21,7 @@ from furl_ros.bridge.convert import to_float_field, to_image_msg, to_ns, to_time
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
-from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP, SENSOR
+from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR
 from furl_ros.bridge.steps import to_camera_info, to_observation
 from sim.config import SimConfig
 from sim.envs import Step, make
@@ -45,11 +45,13 @@ class SimNode(FurlNode):
         self.step = 0
         self.now: Sensed | None = None
         self.newest_action: tuple[float, np.ndarray] | None = None
+        # The run that it serves: its own, else that of the first learner that resets it.
+        self.serves = self.run_id
 
         stream = SENSOR if self.config.real_time else LOCKSTEP
         self.image_publisher = self.create_publisher(Image, 'camera/image_raw', stream)
         self.info_publisher = self.create_publisher(CameraInfo, 'camera/camera_info', stream)
-        self.observation_publisher = self.create_publisher(Observation, 'observation', LOCKSTEP)
+        self.observation_publisher = self.create_publisher(Observation, 'observation', ALIGNED)
         self.joint_publisher = self.create_publisher(JointState, 'joint_states', EVENTS)
         self.marker_publisher = self.create_publisher(Marker, 'goal_marker', LATCHED)
         self.goal_publisher = self.create_publisher(Image, 'goal_image', LATCHED)
@@ -74,6 +76,7 @@ class SimNode(FurlNode):
     def publish_source_info(self) -> None:
         """Tell (latched) what this robot senses and accepts."""
         message = SourceInfo(
+            run=self.run_id,
             task=self.sim_config.task,
             state_size=int(self.env.observation_space.shape[0]),
             action_low=to_float_field(self.env.action_space.low),
@@ -102,6 +105,16 @@ class SimNode(FurlNode):
 
     def on_reset(self, request: Reset.Request, response: Reset.Response) -> Reset.Response:
         """Start an episode; its first observation and frame carry the answered stamp."""
+        if not self.may_serve(request.run):
+            response.error_code = Reset.Response.OTHER_RUN
+            response.error_msg = (
+                f'it serves the run {self.serves or "without a name"}, not'
+                f' {request.run or "one without a name"}'
+            )
+            self.count_bad('resets refused', response.error_msg)
+            return response
+        self.serves = request.run
+        self.next_stamp = max(self.next_stamp, to_ns(request.after) + self.period_ns)
         try:
             with self.stages('reset'):
                 step = self.env.reset(request.seed if request.use_seed else None)
@@ -118,8 +131,20 @@ class SimNode(FurlNode):
         response.episode = self.episode
         return response
 
+    def may_serve(self, run: str) -> bool:
+        """Whether a learner of this run may reset the robot.
+
+        One that was started for no run changes hands when the learner before has gone: nobody but
+        the one that asks sends actions any more.
+        """
+        free = not self.run_id and (not self.serves or self.count_publishers('action') <= 1)
+        return run == self.serves or free
+
     def on_action(self, message: Action) -> None:
         """Lock-step: carry the action out. Real time: keep it for the next tick."""
+        if message.run != self.serves:
+            self.count_bad('actions of another run', message.run or 'without a name')
+            return
         action = np.asarray(message.action, np.float32)
         if action.shape != self.env.action_space.shape or not np.isfinite(action).all():
             self.count_bad(
@@ -179,9 +204,9 @@ class SimNode(FurlNode):
             step.terminated,
             step.truncated,
         )
-        self.observation_publisher.publish(
-            to_observation(self.now, WORLD_FRAME, self.env.episode_seed)
-        )
+        observation = to_observation(self.now, WORLD_FRAME, self.env.episode_seed)
+        observation.run = self.serves
+        self.observation_publisher.publish(observation)
         # The rest is for those who look on: made when there is one.
         intrinsics = self.env.intrinsics
         watched = self.info_publisher.get_subscription_count() > 0

@@ -17,13 +17,13 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from furl_ros.core.locks import Lock
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import ALIGNMENT_FILE, CHECKPOINTS, CONFIG, TRAINER_FILE, load_config
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
 from furl_ros.report.traces import REWARDS
 from furl_ros.sweep import results
-from furl_ros.sweep.locks import Lock
 from furl_ros.sweep.plan import check_unchanged
 from furl_ros.sweep.progress import Progress
 

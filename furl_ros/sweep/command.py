@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, Protocol
 
 from rich.console import Console
 
+from furl_ros.core.locks import Lock
 from furl_ros.core.settings import SettingError
 from furl_ros.sweep import results
 from furl_ros.sweep.display import Display, State, markdown
-from furl_ros.sweep.locks import Lock
 from furl_ros.sweep.plan import Job, Plan, check_unchanged, read
 from furl_ros.sweep.processes import Here, Outcome
 

@@ -119,6 +119,7 @@ def test_a_name_stands_for_one_thing():
         'publish_every',
         'sources',
         'resume',
+        'run_folder',
         'deterministic',
         'gather',
         'torch_threads',

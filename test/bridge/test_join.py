@@ -159,7 +159,7 @@ def test_scores_in_the_past_are_counted():
 
 
 def test_scores_without_an_observation_do_not_pile_up():
-    join = StampJoin(max_waiting_scores=5)
+    join = StampJoin(max_early=5)
     feed(join, [(stamp, 'x') for stamp in range(1, 9)])
     assert join.counts == {'scores without an observation': 3}
     observations = stream([2], first=7, gap=1)
@@ -199,14 +199,44 @@ def test_with_every_second_frame_dropped_the_others_come_through():
     assert len(join._waiting) <= join.max_waiting
 
 
-def test_the_steps_that_may_be_in_flight_never_wait_too_long():
-    """The bound is above what lock-step allows: nothing is given up there."""
-    from furl_ros.bridge.config import LearnerNodeConfig
-    from furl_ros.bridge.qos import LOCKSTEP_DEPTH
+FUTURE = 10**18
+RESETS = {o.stamp for o in stream([3, 2]) if o.step == 0}
 
-    fields = {field.name: field for field in LearnerNodeConfig.__dataclass_fields__.values()}
-    in_flight = fields['max_in_flight'].metadata['high']
-    assert StampJoin().max_waiting >= in_flight + LOCKSTEP_DEPTH
+
+@pytest.mark.parametrize('in_pairs', [False, True])
+@pytest.mark.parametrize('place', range(13))
+def test_what_is_stamped_in_the_future_is_in_nobodys_way(place, in_pairs):
+    observations = stream([3, 2])
+    events = [event for o in observations for event in (o, (o.stamp, score(o)))]
+    strays = [
+        sensed(FUTURE, FUTURE, 9, 0),
+        sensed(FUTURE + 1, FUTURE - 5, 9, 4),
+        (FUTURE + 2, 'fake'),
+        (FUTURE + 3, None),
+    ]
+    join = StampJoin(in_pairs=in_pairs)
+    joined = feed(join, [*events[:place], *strays, *events[place:]])
+    expected = steps_of(observations)
+    if in_pairs and place < len(events) and not isinstance(events[place], Sensed):
+        # A reset whose successor is not the next one loses its score: its first step has no pair.
+        stamp = events[place][0]
+        expected = [pair for pair in expected if pair[0] != stamp or stamp not in RESETS]
+    assert stamps(joined) == expected
+    assert all(step.score == score(step.after) for step in joined)
+
+
+def test_giving_up_names_the_frames_that_never_came():
+    observations = stream([4])
+    join = StampJoin()
+    assert stamps(feed(join, [*observations, (observations[0].stamp, 'r')])) == []
+    assert not join.has_passed(observations[2].stamp)
+    join.add_score(observations[1].stamp, 'a')
+    assert join.give_up(observations[3].stamp) == [o.stamp for o in observations[2:4]]
+    assert stamps(join.pop()) == steps_of(observations[:2])
+    assert join.has_passed(observations[3].stamp)
+    assert not join.has_passed(observations[4].stamp)
+    assert join.give_up(7) == []
+    assert join.counts == {'steps whose frame could not be scored': 2}
 
 
 class TestRestart:

@@ -34,7 +34,8 @@ def steps_of(run):
 
 def test_the_config_is_that_of_the_start(run):
     assert load_config(run.path) == CONFIG
-    RunFolder(run.path, {'task': 'other'})
+    run.close()
+    RunFolder(run.path, {'task': 'other'}).close()
     assert load_config(run.path) == CONFIG
 
 
@@ -210,7 +211,7 @@ class TestReporter:
     @pytest.mark.parametrize(
         ('rate', 'left'),
         [
-            (math.nan, '? left'),
+            (math.nan, 'step 33 of 1,000,000 | relay'),
             (1000.0, '00:16:40 left'),
             (10.0, '27:46:37 left'),  # more than a day is told in hours
             (1e9, '00:00:00 left'),

@@ -161,10 +161,12 @@ class Probe:
     Attributes:
         command: whose end makes all waiting vain, if there is such a one.
         diagnostics: newest values by node.
+        domain: where it is.
     """
 
     def __init__(self, domain: int) -> None:
         self.command: Command | None = None
+        self.domain = domain
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = Node('probe', context=self.context)

@@ -25,11 +25,14 @@ from furl_ros.core.config import AlignConfig
 
 WIDTH, HORIZON, WARMUP, PUBLISH_EVERY, SEED = 16, 15, 20, 10, 4
 SAVE = 'alignment_node/save_checkpoint'
+RUN = 'ours'
 SETTINGS = {'head_batch_size': 8, 'head_hidden_units': 12, 'output_units': 5, 'lag': 3}
 
 
 class Others:
     """What the rest of the graph would send."""
+
+    NOT_YET = SaveCheckpoint.Response.NOT_YET
 
     def __init__(self, probe):
         self.probe = probe
@@ -45,9 +48,26 @@ class Others:
             probe.wait(publisher.get_subscription_count, publisher.topic_name)
         self.text = self.generator.normal(size=WIDTH).astype(np.float32)
 
+    def interfere(self):
+        """What must change nothing: of another run, stamped in the future, of another width."""
+        state, action = np.zeros(2, np.float32), np.zeros(1, np.float32)
+        later = self.stamp + 10**15
+
+        def sensed(stamp, previous, episode, step):
+            senses = state, action[: min(step, 1)], -1.0, True, False, True
+            return Sensed(stamp, previous, episode, step, *senses)
+
+        self.observe(sensed(self.stamp + 10, self.stamp + 10, 7, 0), run='theirs')
+        self.score(self.stamp + 10, np.ones(WIDTH), run='theirs')
+        self.prompts.publish(PromptEmbedding(run='theirs', text_embedding=[1.0] * WIDTH))
+        self.prompts.publish(PromptEmbedding(run=RUN, text_embedding=[1.0] * 3))
+        self.observe(sensed(later, later, 8, 0))
+        self.observe(sensed(later + 1, later - 10, 8, 4))
+        self.score(later + 2, np.ones(WIDTH))
+
     def prompt(self):
         self.infos.publish(SourceInfo(state_size=2, action_low=[-1.0], action_high=[1.0]))
-        self.prompts.publish(PromptEmbedding(text_embedding=to_float_field(self.text)))
+        self.prompts.publish(PromptEmbedding(run=RUN, text_embedding=to_float_field(self.text)))
 
     def episode(self, success, score_first=False):
         """Send an episode; returns its embeddings and flags."""
@@ -67,29 +87,36 @@ class Others:
                 step == HORIZON,
             )
             sends = [
-                lambda sensed=sensed: self.observations.publish(to_observation(sensed, '', 0)),
+                lambda sensed=sensed: self.observe(sensed),
                 lambda embedding=embedding: self.score(self.stamp, embedding),
             ]
             for send in reversed(sends) if score_first else sends:
                 send()
         return embeddings[1:], [success and step >= HORIZON - 3 for step in range(1, HORIZON + 1)]
 
-    def score(self, stamp, embedding):
-        message = FrameScore(embedding=to_float_field(np.asarray(embedding)))
+    def observe(self, sensed, run=RUN):
+        message = to_observation(sensed, '', 0)
+        message.run = run
+        self.observations.publish(message)
+
+    def score(self, stamp, embedding, run=RUN):
+        message = FrameScore(run=run, embedding=to_float_field(np.asarray(embedding)))
         message.header.stamp = to_time(stamp)
         self.scores.publish(message)
 
-    def save(self, path, transitions=0):
-        return self.probe.call(SaveCheckpoint, SAVE, path=str(path), transitions=transitions)
+    def save(self, path, stamp=0, run=RUN, give_up=False):
+        newest = [to_time(stamp)]
+        fields = {'path': str(path), 'newest': newest, 'run': run, 'give_up': give_up}
+        return self.probe.call(SaveCheckpoint, SAVE, **fields)
 
-    def save_when_there(self, path, transitions):
+    def save_when_there(self, path, stamp):
         answers = []
 
         def saved():
-            answers.append(self.save(path, transitions))
+            answers.append(self.save(path, stamp))
             return answers[-1].error_code != SaveCheckpoint.Response.NOT_YET
 
-        self.probe.wait(saved, f'{transitions} transitions')
+        self.probe.wait(saved, f'the observation {stamp}')
         return answers[-1]
 
 
@@ -98,6 +125,7 @@ def alignment(**parameters):
     """Run the node; it must end with code 0 on Ctrl-C."""
     domain = new_domain()
     parameters = {
+        'run_id': RUN,
         'seed': SEED,
         'warmup_steps': WARMUP,
         'publish_every': PUBLISH_EVERY,
@@ -115,9 +143,11 @@ def alignment(**parameters):
 @pytest.fixture(scope='module')
 def story(tmp_path_factory):
     """Four episodes with bad messages between them, and the same ones given to the core."""
-    folder = tmp_path_factory.mktemp('alignment')
-    with alignment() as others:
-        unready = others.save(folder)
+    run = tmp_path_factory.mktemp('alignment')
+    folder = run / 'checkpoint'
+    folder.mkdir()
+    with alignment(run_folder=run) as others:
+        unready = others.save('checkpoint')
         others.prompt()
         others.probe.wait(lambda: others.heads, 'the first heads')
         core = Aligner(AlignConfig(**SETTINGS), 'furl', others.text, None, SEED, WARMUP)
@@ -133,14 +163,25 @@ def story(tmp_path_factory):
                     versions.append((core.snapshot().version, core.heads.flat()[0].copy()))
             others.score(others.stamp - 5, np.zeros(WIDTH))
             others.score(others.stamp + 5, np.zeros(3))
-            others.observations.publish(Observation(state=[0.0] * 3, step=1))
-            others.observations.publish(Observation(state=[0.0, np.nan], action=[0.0], step=1))
-        early = others.save(folder, 4 * HORIZON + 1)
-        late = others.save_when_there(folder, 4 * HORIZON)
-        failed = others.save(folder / 'missing', 4 * HORIZON)
-        others.probe.wait_for_count('alignment_node', 'bad embeddings', 4)
+            others.score(others.stamp + 10**15, np.full(WIDTH, 1e30))
+            others.observations.publish(Observation(run=RUN, state=[0.0] * 3, step=1))
+            others.observations.publish(
+                Observation(run=RUN, state=[0.0, np.nan], action=[0.0], step=1)
+            )
+            others.interfere()
+        early = others.save('checkpoint', others.stamp + 10)
+        late = others.save_when_there('checkpoint', others.stamp)
+        refused = [
+            others.save('missing', others.stamp),
+            others.save('..', others.stamp),
+            others.save(folder, others.stamp, run='theirs'),
+            others.save(tmp_path_factory.mktemp('elsewhere'), others.stamp),
+        ]
+        others.probe.wait_for_count('alignment_node', 'bad embeddings', 8)
         others.probe.wait_for_count('alignment_node', 'bad observations', 8)
+        others.probe.wait_for_count('alignment_node', 'bad prompt embeddings')
         others.probe.wait_for_count('alignment_node', 'scores in the past', 4)
+        others.probe.wait_for_count('alignment_node', 'messages of another run', 8)
         heads = list(others.heads)
     return SimpleNamespace(
         folder=folder,
@@ -150,7 +191,7 @@ def story(tmp_path_factory):
         unready=unready,
         early=early,
         late=late,
-        failed=failed,
+        refused=refused,
         text=others.text,
     )
 
@@ -171,8 +212,11 @@ def test_the_save_service_says_when_it_cannot(story):
     assert story.unready.error_code == response.FAILED
     assert 'prompt_embedding' in story.unready.error_msg
     assert story.early.error_code == response.NOT_YET
-    assert story.failed.error_code == response.FAILED
-    assert str(story.folder / 'missing') in story.failed.error_msg
+    assert [answer.error_code for answer in story.refused] == [response.FAILED] * 4
+    missing, above, theirs, elsewhere = (answer.error_msg for answer in story.refused)
+    for text in (missing, above, elsewhere):
+        assert 'accepted: the name of a folder that exists inside the run folder' in text
+    assert theirs == "run is 'theirs'; accepted: 'ours'"
 
 
 def test_what_is_saved_is_the_core(story):
@@ -184,6 +228,29 @@ def test_what_is_saved_is_the_core(story):
     for name in ('positives', 'negatives'):
         ring = getattr(story.core, name)
         np.testing.assert_array_equal(arrays[name]['embeddings'], ring.embeddings[: len(ring)])
+
+
+def test_what_never_came_whole_is_named_and_given_up(tmp_path):
+    (tmp_path / 'checkpoint').mkdir()
+    with alignment(run_folder=tmp_path) as others:
+        others.prompt()
+        others.probe.wait(lambda: others.heads, 'the first heads')
+        others.episode(False)
+        score, others.score = others.score, lambda *_: None
+        first = others.stamp + 10
+        others.episode(False)
+        others.score = score
+        others.save_when_there('checkpoint', first - 10)
+        assert others.save('checkpoint', others.stamp).error_code == others.NOT_YET
+        others.probe.wait(
+            lambda: others.save('checkpoint', others.stamp, give_up=True).lacking,
+            'the stamps that it lacks',
+        )
+        # It goes on with what comes next, and can be saved again.
+        others.episode(True)
+        answer = others.save_when_there('checkpoint', others.stamp)
+        assert (answer.transitions, list(answer.lacking)) == (2 * HORIZON, [])
+        others.probe.wait_for_count('alignment_node', 'steps given up', 1)
 
 
 def test_it_goes_on_from_a_checkpoint(story, tmp_path):
@@ -208,7 +275,7 @@ def test_a_checkpoint_of_another_model_is_refused(story, tmp_path):
     domain = new_domain()
     with (
         Probe(domain) as probe,
-        run_node(domain, 'alignment_node', resume=tmp_path, output_units=6) as command,
+        run_node(domain, 'alignment_node', resume=tmp_path, output_units=6, run_id=RUN) as command,
     ):
         others = Others(probe)
         others.prompt()

@@ -89,3 +89,26 @@ def test_another_seed_gives_another_run(runs, train_run):
     replay, _ = read_trainer(runs[0])
     other, _ = read_trainer(checkpoints(train_run.folder)[-1])
     assert (replay['action'][:100] != other['action'][:100]).all(axis=1).all()
+
+
+def test_a_finished_run_that_goes_on_is_the_run_that_never_ended(tmp_path):
+    short = {'deterministic': True, 'seed': 5, 'checkpoint_every': 0}
+
+    def run(name, **changes):
+        with launch(new_domain(), tmp_path, **short | changes) as graph:
+            assert_clean(graph, processes=4)
+        return checkpoints(tmp_path / name)[-1]
+
+    whole = run('whole', total_steps=500, run_folder=tmp_path / 'whole')
+    run('parts', total_steps=300, run_folder=tmp_path / 'parts')
+    parts = run('parts', total_steps=500, resume=tmp_path / 'parts')
+    for read in (read_trainer, read_alignment):
+        one, other = read(whole), read(parts)
+        assert_same(one[0], other[0])
+        assert one[1] == other[1]
+    for name in ('vlm_agent', 'sac_agent'):
+        policies = [
+            SAC.load(folder / f'{name}.zip', device='cpu').policy for folder in (whole, parts)
+        ]
+        for one, other in zip(*(policy.parameters() for policy in policies), strict=True):
+            np.testing.assert_array_equal(one.detach(), other.detach())

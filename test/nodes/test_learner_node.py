@@ -17,6 +17,7 @@ from furl_interfaces.msg import (
     PromptEmbedding,
     RewardHeads,
     SourceInfo,
+    TrainingStatus,
 )
 from furl_interfaces.srv import Reset, SaveCheckpoint
 from furl_ros.bridge.convert import to_float_field, to_heads_msg, to_ns, to_time
@@ -46,13 +47,17 @@ class Robot:
     Attributes:
         deaf_to: numbers of actions (from 0) that get no answer.
         fails: the reset service reports an error.
+        refusals: how many resets are still refused, since another run is served.
+        run: what its messages name as theirs.
     """
 
     def __init__(self, probe):
         self.stamp, self.episode = 1_000, -1
         self.deaf_to, self.fails = set(), False
+        self.resets, self.refusals = [], 0
         self.seeds, self.answered, self.sent = [], [], []
         self.now = None
+        self.run = ''
         node = probe.node
         self.infos = node.create_publisher(SourceInfo, 'source_info', LATCHED)
         self.observations = node.create_publisher(Observation, 'observation', LOCKSTEP)
@@ -71,6 +76,11 @@ class Robot:
         )
 
     def on_reset(self, request, response):
+        self.resets.append(request)
+        if self.refusals:
+            self.refusals -= 1
+            response.error_code, response.error_msg = Reset.Response.OTHER_RUN, 'it serves others'
+            return response
         if self.fails:
             response.error_code, response.error_msg = Reset.Response.FAILED, 'the arm is stuck'
             return response
@@ -103,8 +113,13 @@ class Robot:
         )
         if step:
             self.sent.append(self.now)
-        self.observations.publish(to_observation(self.now, '', 0))
+        self.send(self.now)
         self.on_sense()
+
+    def send(self, sensed, run=None):
+        message = to_observation(sensed, '', 0)
+        message.run = self.run if run is None else run
+        self.observations.publish(message)
 
     def on_sense(self):
         """For those who score frames."""
@@ -186,7 +201,7 @@ def test_a_robot_that_falls_silent_or_restarts_is_asked_for_a_new_episode(tmp_pa
         robot.introduce()
         probe.command = None
         assert command.finish() == 0, command.output
-    assert 'nothing heard for 1 s' in command.output
+    assert 'nothing heard of the source for 1 s' in command.output
     assert 'has restarted' in command.output
     replay, trainer = read_trainer(checkpoints(tmp_path / 'run')[-1])
     assert trainer['steps'] == 60
@@ -221,11 +236,12 @@ class Scored:
 
     Attributes:
         bad: stamps of frames that cannot be scored.
-        transitions: what the alignment has seen, as the learner may have to wait for it.
+        saves: what the alignment was asked to save.
     """
 
     def __init__(self, probe, robot, **prompt):
-        self.robot, self.bad = robot, set()
+        self.robot, self.bad, self.saves = robot, set(), []
+        self.run = prompt.get('run', '')
         node = probe.node
         self.scores = node.create_publisher(FrameScore, 'frame_score', LOCKSTEP)
         self.prompts = node.create_publisher(PromptEmbedding, 'prompt_embedding', LATCHED)
@@ -233,8 +249,14 @@ class Scored:
         node.create_service(SaveCheckpoint, 'alignment_node/save_checkpoint', self.on_save)
         robot.on_sense = self.score
         self.prompts.publish(PromptEmbedding(text_embedding=self.embedding(0).tolist(), **prompt))
+        self.publish_heads()
+
+    def publish_heads(self, run=None, factor=1.0, transitions=0):
         heads = Heads((WIDTH, 3))
-        self.heads.publish(to_heads_msg(heads.layer_sizes, *heads.flat()))
+        message = to_heads_msg(heads.layer_sizes, *(factor * part for part in heads.flat()))
+        message.run = self.run if run is None else run
+        message.transitions = transitions
+        self.heads.publish(message)
 
     @staticmethod
     def embedding(stamp):
@@ -245,13 +267,14 @@ class Scored:
         return float(np.sin(stamp))
 
     def on_save(self, request, response):
-        response.transitions = request.transitions
+        self.saves.append(request)
         return response
 
     def score(self):
         stamp = self.robot.now.stamp
         bad = stamp in self.bad
-        message = FrameScore(status=FrameScore.BAD_FRAME if bad else FrameScore.OK)
+        status = FrameScore.BAD_FRAME if bad else FrameScore.OK
+        message = FrameScore(run=self.run, status=status)
         message.header.stamp = to_time(stamp)
         if not bad:
             message.embedding = to_float_field(self.embedding(stamp))
@@ -342,3 +365,105 @@ def test_ctrl_c_while_it_waits_alone(tmp_path):
         assert command.finish() == 0, command.output
     assert 'Traceback' not in command.output
     assert not (tmp_path / 'run').exists()
+
+
+class Interference:
+    """After each step: messages of another run, and such as do not belong to the episode."""
+
+    def __init__(self, scored):
+        self.scored, self.robot = scored, scored.robot
+        self.score = self.robot.on_sense
+        self.robot.on_sense = self.interfere
+
+    def interfere(self):
+        robot, now = self.robot, self.robot.now
+        later = 10**15 + now.stamp
+        next_one = now._replace(stamp=now.stamp + 7, previous_stamp=now.stamp, step=now.step + 1)
+        robot.send(next_one._replace(action=np.zeros(2, np.float32)), run='theirs')
+        self.send_score(now.stamp, 'theirs', np.ones(WIDTH))
+        self.send_score(now.stamp + 7, 'theirs', np.ones(WIDTH))
+        self.score()
+        robot.send(now._replace(stamp=later, previous_stamp=later, step=0))
+        robot.send(now._replace(stamp=later + 1, previous_stamp=later - 5))
+        robot.send(now._replace(state=now.state * np.float32(1e30)))
+        self.send_score(later + 2, robot.run, np.ones(WIDTH))
+        self.send_score(later + 3, robot.run, np.full(WIDTH, 1e30))
+        robot.infos.publish(
+            SourceInfo(run=robot.run, state_size=5, action_low=[0.0], lockstep=True)
+        )
+        robot.infos.publish(SourceInfo(run='theirs', state_size=3))
+        self.scored.publish_heads(run='theirs')
+        self.scored.publish_heads(factor=1e30)
+        self.scored.publish_heads(transitions=2**63)
+
+    def send_score(self, stamp, run, embedding):
+        message = FrameScore(run=run, embedding=to_float_field(embedding))
+        message.header.stamp = to_time(stamp)
+        self.scored.scores.publish(message)
+
+
+def test_only_what_belongs_to_the_episode_is_learned(tmp_path):
+    settings = {'method': 'furl', 'heads': 'paper', 'run_id': 'ours', 'total_steps': 60}
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        robot.run = 'ours'
+        scored = Scored(probe, robot, run='ours', scoring='cosine')
+        Interference(scored)
+        for name in (
+            'messages of another run',
+            'observations that nobody asked for',
+            'sources that changed their shape',
+            'bad heads',
+            'bad embeddings',
+        ):
+            probe.wait_for_count('learner_node', name)
+        probe.command = None
+        assert command.finish() == 0, command.output
+    assert command.output.count('of another run (theirs) in this domain: left alone') == 1
+    assert 'has restarted' not in command.output
+    assert len(robot.seeds) == 6
+    replay, trainer = read_trainer(checkpoints(tmp_path / 'run')[-1])
+    assert trainer['steps'] == 60
+    assert replay['stamp'].tolist() == [s.stamp for s in robot.sent][:60]
+    for stamp, embedding in zip(replay['stamp'].tolist(), replay['embedding'], strict=True):
+        np.testing.assert_array_equal(embedding, scored.embedding(stamp).astype(np.float16))
+    assert all(request.run == 'ours' for request in (*robot.resets, *robot.answered))
+
+
+def test_a_robot_that_serves_another_run_is_asked_again(tmp_path):
+    with learner(tmp_path, total_steps=20) as (probe, robot, command):
+        robot.refusals = 2
+        probe.command = None
+        assert command.finish() == 0, command.output
+    assert 'it serves others; asking again' in command.output
+    assert len(robot.resets) == 4
+
+
+def test_the_later_one_of_two_learners_with_one_name_leaves(tmp_path):
+    settings = {'run_id': 'r1', 'autostart': False, 'exit_when_done': False}
+    with learner(tmp_path, **settings) as (probe, _, command):
+        statuses = probe.record(TrainingStatus, 'training_status')
+        probe.wait(lambda: statuses, 'the first one')
+        later = SETTINGS | {'run_id': 'r2', 'run_folder': tmp_path / 'later'}
+        with run_node(probe.domain, 'learner_node', **later) as other:
+            assert other.finish() == 2
+            assert 'another graph has these names in this ROS domain (run r1' in other.output
+            assert 'Traceback' not in other.output
+        assert command.process.poll() is None
+
+
+def test_a_goal_of_fewer_steps_than_are_done_is_aborted(tmp_path):
+    with learner(tmp_path, autostart=False, exit_when_done=False) as (probe, *_):
+        client = ActionClient(probe.node, Train, 'train')
+        probe.wait(client.server_is_ready, 'the action server')
+        results = []
+        for steps in (40, 30):
+            sent = client.send_goal_async(Train.Goal(total_steps=steps))
+            probe.wait(sent.done, 'the answer to the goal')
+            answer = sent.result().get_result_async()
+            probe.wait(answer.done, 'the result')
+            results.append(answer.result())
+    assert [r.status for r in results] == [
+        GoalStatus.STATUS_SUCCEEDED,
+        GoalStatus.STATUS_ABORTED,
+    ]
+    assert 'total_steps is 30; accepted: at least 40' in results[1].result.error_msg

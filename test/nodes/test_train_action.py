@@ -133,6 +133,8 @@ def test_bad_messages_are_counted_and_survived(trainee):
     def send(message, stamp=None):
         if stamp is not None:
             message.header.stamp = to_time(stamp)
+        if not isinstance(message, Image):
+            message.run = trainee.statuses[-1].run
         publishers[type(message)].publish(message)
 
     newest = trainee.observations[-1]
@@ -167,14 +169,14 @@ def test_bad_messages_are_counted_and_survived(trainee):
         'alignment_node': (
             'bad observations',
             'bad embeddings',
-            'observations in the past',
+            'steps without their predecessor',
             'scores in the past',
         ),
         'learner_node': (
             'bad observations',
             'bad embeddings',
             'bad heads',
-            'observations in the past',
+            'observations that nobody asked for',
             'scores in the past',
         ),
     }.items():
@@ -188,4 +190,4 @@ def test_bad_messages_are_counted_and_survived(trainee):
     assert read_alignment(checkpoints(trainee.folder)[-1])[1]['transitions'] >= trainer['steps']
     assert np.isfinite(replay['next_state']).all()
     assert (np.diff(replay['stamp']) > 0).all()
-    assert not re.search('nothing heard for', trainee.graph.output)
+    assert not re.search('nothing heard of', trainee.graph.output)

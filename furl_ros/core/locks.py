@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Locks between processes, as files: whoever dies lets go."""
 
+import contextlib
 import fcntl
 import os
+import socket
 import time
 from pathlib import Path
 
@@ -10,7 +12,7 @@ _POLL = 0.1  # seconds
 
 
 class Lock:
-    """One holder at a time of a file, which stays there empty.
+    """One holder at a time of a file, which stays there when it is let go.
 
     Args:
         path: the file; made, with its folder, when missing.
@@ -33,6 +35,13 @@ class Lock:
             time.sleep(_POLL)
         return True
 
+    @property
+    def holder(self) -> str:
+        """Who holds the lock, or held it last, in words; '' where nobody said so."""
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return self.path.read_text()
+        return ''
+
     def release(self) -> None:
         """Let go."""
         if self._file is not None:
@@ -46,6 +55,8 @@ class Lock:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # The file that was locked may have been deleted meanwhile.
             if os.path.samestat(os.fstat(file), os.stat(self.path)):
+                os.truncate(file, 0)
+                os.write(file, f'process {os.getpid()} on {socket.gethostname()}'.encode())
                 self._file, file = file, -1
         except (BlockingIOError, FileNotFoundError):
             pass

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Before a graph starts: are its names taken in this ROS domain?"""
+
+import os
+import time
+from collections.abc import Collection
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from furl_interfaces.msg import TrainingStatus
+from furl_ros.bridge.qos import LATCHED
+from furl_ros.core.settings import SettingError
+
+DISCOVERY_S = 2.0  # seconds in which graphs on this machine are found, unless it is very busy
+
+
+class NameWatch:
+    """Looks at the ROS domain from now on; other work may be done until ``check``.
+
+    What it misses on a very busy machine the learner finds out by itself, a few seconds later.
+
+    Args:
+        names: full names of the nodes that are to be started.
+        status: full name of the topic training_status of the graph.
+    """
+
+    def __init__(self, names: Collection[str], status: str) -> None:
+        self.names = set(names)
+        self._since = time.monotonic()
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node(
+            f'furl_ros_launch_{os.getpid()}',
+            context=self._context,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
+        self._folders: set[str] = set()
+        self._node.create_subscription(
+            TrainingStatus, status, lambda m: self._folders.add(m.run_folder), LATCHED
+        )
+
+    def check(self) -> None:
+        """Look until the time is up, then let go of the domain.
+
+        Raises:
+            SettingError: some of the names are taken.
+        """
+        executor = SingleThreadedExecutor(context=self._context)
+        executor.add_node(self._node)
+        taken: list[str] = []
+        try:
+            while time.monotonic() < self._since + DISCOVERY_S or (taken and not self._folders):
+                executor.spin_once(0.05)
+                found = self._node.get_node_names_and_namespaces()
+                full = {f'{space.rstrip("/")}/{name}' for name, space in found}
+                taken = sorted(full & self.names)
+                if time.monotonic() > self._since + 2 * DISCOVERY_S:
+                    break
+        finally:
+            executor.shutdown()
+            self._node.destroy_node()
+            self._context.try_shutdown()
+        if taken:
+            folders = ', '.join(sorted(self._folders - {''})) or 'nothing'
+            raise SettingError(
+                f'another graph has these names in ROS domain {os.environ.get("ROS_DOMAIN_ID", 0)}:'
+                f' {", ".join(taken)} (it writes to {folders}); choose another domain'
+                ' (ROS_DOMAIN_ID=<number>) or a namespace (namespace:=<name>)'
+            )

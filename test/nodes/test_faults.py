@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stopped and killed processes, and graphs that meet: nothing is lost, and nothing is anybody else's."""
+"""Stopped and killed processes, graphs that meet: nothing is lost, and nobody learns of others."""
 
 import os
 import signal

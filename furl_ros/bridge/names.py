@@ -14,7 +14,8 @@ from furl_interfaces.msg import TrainingStatus
 from furl_ros.bridge.qos import LATCHED
 from furl_ros.core.settings import SettingError
 
-DISCOVERY_S = 2.0  # seconds in which graphs on this machine are found, unless it is very busy
+DISCOVERY_S = 3.5  # seconds; Fast DDS speaks up every three
+GRACE_S = 2.0  # more, to hear where a graph that was found writes to
 
 
 class NameWatch:
@@ -53,12 +54,13 @@ class NameWatch:
         executor.add_node(self._node)
         taken: list[str] = []
         try:
-            while time.monotonic() < self._since + DISCOVERY_S or (taken and not self._folders):
+            end = self._since + DISCOVERY_S
+            while time.monotonic() < end or (taken and not self._folders):
                 executor.spin_once(0.05)
                 found = self._node.get_node_names_and_namespaces()
                 full = {f'{space.rstrip("/")}/{name}' for name, space in found}
                 taken = sorted(full & self.names)
-                if time.monotonic() > self._since + 2 * DISCOVERY_S:
+                if time.monotonic() > end + GRACE_S or (taken and self._folders):
                     break
         finally:
             executor.shutdown()

@@ -711,6 +711,7 @@ class LearnerNode(FurlNode):
             detail=self.detail,
             target_steps=self.target,
             stage=self.stage,
+            run_folder=str(Path(self.config.run_folder).expanduser().resolve()),
         )
         message.header.stamp = self.get_clock().now().to_msg()
         message.success_rate = message.eval_success_rate = float('nan')
@@ -718,7 +719,6 @@ class LearnerNode(FurlNode):
             for name, value in self.trainer.report().items():
                 setattr(message, name, value)
             message.steps_per_second = self.reporter.rate
-            message.run_folder = str(self.folder.path)
             message.eval_success_rate = self.eval_success_rate
             learns = self.state in (TrainingStatus.WARMUP, TrainingStatus.TRAINING)
             if learns and time.monotonic() > self.waited + SAY_AGAIN_S:

@@ -1,53 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
 """Between ROS messages and arrays.
 
-Pictures are uint8 RGB [H, W, 3] on our side. cv_bridge reads the rare 16-bit encodings only: it
-copies more, and not every build of it knows padded rows or all Bayer patterns.
+Pictures are uint8 RGB [H, W, 3] on our side. All encodings are read here, with NumPy and OpenCV:
+cv_bridge copies more, not every build of it knows padded rows, all Bayer patterns or 16 bits with
+the upper byte first, and what it raises depends on NumPy. The tests compare with cv_bridge what it
+does read.
 """
 
+import reprlib
 from array import array
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
-from cv_bridge import CvBridge, CvBridgeError
 from sensor_msgs.msg import CompressedImage, Image
 
 from furl_interfaces.msg import PromptEmbedding, RewardHeads
+from furl_ros.bridge.compressed import check_jpeg, check_png
 
 NANOSECONDS = 1_000_000_000
 
-# Bytes per pixel and OpenCV's conversion to RGB (None: it is RGB already). OpenCV names a Bayer
-# pattern by its second row's second and third pixel, ROS by its first two rows.
-_ENCODINGS: dict[str, tuple[int, int | None]] = {
-    'rgb8': (3, None),
-    'bgr8': (3, cv2.COLOR_BGR2RGB),
-    'rgba8': (4, cv2.COLOR_RGBA2RGB),
-    'bgra8': (4, cv2.COLOR_BGRA2RGB),
-    'mono8': (1, cv2.COLOR_GRAY2RGB),
-    'bayer_rggb8': (1, cv2.COLOR_BayerBG2RGB),
-    'bayer_bggr8': (1, cv2.COLOR_BayerRG2RGB),
-    'bayer_gbrg8': (1, cv2.COLOR_BayerGR2RGB),
-    'bayer_grbg8': (1, cv2.COLOR_BayerGB2RGB),
-    'uyvy': (2, cv2.COLOR_YUV2RGB_UYVY),
-    'yuv422': (2, cv2.COLOR_YUV2RGB_UYVY),
-    'yuyv': (2, cv2.COLOR_YUV2RGB_YUYV),
-    'yuv422_yuy2': (2, cv2.COLOR_YUV2RGB_YUYV),
+
+class _Encoding(NamedTuple):
+    """How a pixel lies in memory, and OpenCV's conversion to RGB (None: it is RGB already)."""
+
+    channels: int
+    depth: int  # bytes of a channel
+    conversion: int | None
+
+
+# OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first two
+# rows.
+_ENCODINGS = {
+    'rgb8': _Encoding(3, 1, None),
+    'bgr8': _Encoding(3, 1, cv2.COLOR_BGR2RGB),
+    'rgba8': _Encoding(4, 1, cv2.COLOR_RGBA2RGB),
+    'bgra8': _Encoding(4, 1, cv2.COLOR_BGRA2RGB),
+    'mono8': _Encoding(1, 1, cv2.COLOR_GRAY2RGB),
+    'bayer_rggb8': _Encoding(1, 1, cv2.COLOR_BayerBG2RGB),
+    'bayer_bggr8': _Encoding(1, 1, cv2.COLOR_BayerRG2RGB),
+    'bayer_gbrg8': _Encoding(1, 1, cv2.COLOR_BayerGR2RGB),
+    'bayer_grbg8': _Encoding(1, 1, cv2.COLOR_BayerGB2RGB),
+    'uyvy': _Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'yuv422': _Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY),
+    'yuyv': _Encoding(2, 1, cv2.COLOR_YUV2RGB_YUYV),
+    'yuv422_yuy2': _Encoding(2, 1, cv2.COLOR_YUV2RGB_YUYV),
+    'rgb16': _Encoding(3, 2, None),
+    'bgr16': _Encoding(3, 2, cv2.COLOR_BGR2RGB),
+    'rgba16': _Encoding(4, 2, cv2.COLOR_RGBA2RGB),
+    'bgra16': _Encoding(4, 2, cv2.COLOR_BGRA2RGB),
+    'mono16': _Encoding(1, 2, cv2.COLOR_GRAY2RGB),
 }
-_DEEP_ENCODINGS: dict[str, int | None] = {
-    'rgb16': None,
-    'bgr16': cv2.COLOR_BGR2RGB,
-    'rgba16': cv2.COLOR_RGBA2RGB,
-    'bgra16': cv2.COLOR_BGRA2RGB,
-    'mono16': cv2.COLOR_GRAY2RGB,
-}
-ENCODINGS = (*_ENCODINGS, *_DEEP_ENCODINGS)
+ENCODINGS = tuple(_ENCODINGS)
 """Accepted values of Image.encoding."""
 
-# First bytes of the compressed formats.
-_COMPRESSED = {'jpeg': b'\xff\xd8\xff', 'png': b'\x89PNG'}
+# First bytes of the compressed formats, and what their files are checked with.
+_COMPRESSED = {'jpeg': (b'\xff\xd8\xff', check_jpeg), 'png': (b'\x89PNG', check_png)}
 
 
 def to_ns(stamp: Time) -> int:
@@ -76,64 +86,65 @@ def from_float_field(field: Sequence[float]) -> np.ndarray:
 def from_image_msg(message: Image) -> np.ndarray:
     """The picture of a message as uint8 RGB [H, W, 3].
 
-    Rows may be padded. 'rgb8' is not copied: the array then shares the memory of the message.
+    Rows may be padded. Of 16 bits the upper 8 are kept; ``is_bigendian`` says which come first.
+    'rgb8' is not copied: the array then shares the memory of the message.
 
     Raises:
         ValueError: unknown encoding, no pixels, or data that do not fit the sizes given.
     """
-    if message.encoding in _DEEP_ENCODINGS:
-        return _from_deep_image_msg(message)
-    if message.encoding not in _ENCODINGS:
-        raise ValueError(f'encoding is {message.encoding!r}; accepted: {", ".join(ENCODINGS)}')
-    channels, conversion = _ENCODINGS[message.encoding]
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise ValueError(
+            f'encoding is {reprlib.repr(message.encoding)}; accepted: {", ".join(ENCODINGS)}'
+        )
+    channels, depth, conversion = encoding
     height, width, step = message.height, message.width, message.step
     if height < 1 or width < 1:
         raise ValueError(f'size is {width}x{height}; accepted: at least 1x1')
     if channels == 2 and width % 2:
         raise ValueError(f'width is {width}; accepted for {message.encoding}: even widths')
     if message.encoding.startswith('bayer') and min(width, height) < 3:
-        raise ValueError(f'size is {width}x{height}; accepted for a Bayer pattern: at least 3x3')
-    if step < width * channels:
+        raise ValueError(f'size is {width}x{height}; accepted for {message.encoding}: at least 3x3')
+    row = width * channels * depth
+    if step < row:
         raise ValueError(
-            f'step is {step}; accepted: at least {width * channels} bytes'
+            f'step is {step}; accepted: at least {row} bytes'
             f' for {width} pixels of {message.encoding}'
         )
+    # Before anything is made: a message may claim more than there is memory.
     if len(message.data) != height * step:
         raise ValueError(
             f'data has {len(message.data)} bytes; accepted: {height * step}'
             f' for {height} rows of {step} bytes'
         )
-    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, : width * channels]
-    pixels = rows.reshape(height, width, channels)
-    return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
-
-
-def _from_deep_image_msg(message: Image) -> np.ndarray:
-    try:
-        deep = CvBridge().imgmsg_to_cv2(message, 'passthrough')
-    except (CvBridgeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'{message.width}x{message.height} picture of {message.encoding} cannot be read:'
-            f' {error}; accepted: rows without padding that fit the size'
-        ) from error
-    pixels = (deep >> 8).astype(np.uint8)
-    conversion = _DEEP_ENCODINGS[message.encoding]
+    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, :row]
+    if depth == 1:
+        pixels = rows.reshape(height, width, channels)
+    else:
+        both = rows.reshape(height, width, channels, depth)
+        pixels = np.ascontiguousarray(both[..., 0 if message.is_bigendian else 1])
     return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
 
 
 def from_compressed_msg(message: CompressedImage) -> np.ndarray:
     """The picture of a JPEG or PNG message as uint8 RGB [H, W, 3].
 
-    The format is read from the data: drivers fill the format field in many ways.
+    The format is read from the data: drivers fill the format field in many ways. A picture is
+    turned as its EXIF orientation says, which may exchange H and W.
 
     Raises:
-        ValueError: another format, or data that cannot be decoded.
+        ValueError: another format, more than ``compressed.LARGEST_PIXELS`` (told before anything is
+            decoded), or data that cannot be decoded.
     """
     data = np.frombuffer(message.data, np.uint8)
     start = data[:4].tobytes()
-    if not start.startswith(tuple(_COMPRESSED.values())):
+    for first, check in _COMPRESSED.values():
+        if start.startswith(first):
+            check(memoryview(data))
+            break
+    else:
         raise ValueError(
-            f'compressed picture (format {message.format!r}) begins with {start!r};'
+            f'compressed picture (format {reprlib.repr(message.format)}) begins with {start!r};'
             f' accepted: {", ".join(_COMPRESSED)}'
         )
     try:

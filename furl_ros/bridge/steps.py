@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observation, Action, SourceInfo and CameraInfo messages to and from the cores' types."""
 
+import reprlib
+
 import gymnasium
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
 from furl_interfaces.msg import Action, Observation, SourceInfo
-from furl_ros.bridge.convert import to_float_field, to_ns, to_time
+from furl_ros.bridge.convert import NANOSECONDS, to_float_field, to_ns, to_time
 from furl_ros.bridge.join import Sensed
 from sim.renderer import CameraIntrinsics
 
 MOST_VALUE = 1e6
 """Of what a robot senses: in units of a robot nothing is so large, and its squares stay finite."""
+LARGEST_STATE = 100_000
+"""Most values of a state; a source may claim more than there is memory."""
 
 
 def to_observation(sensed: Sensed, frame_id: str, seed: int) -> Observation:
@@ -34,9 +38,14 @@ def from_observation(
     """Read an Observation message.
 
     Raises:
-        ValueError: state or action has another length than the given one, or a value is not
-            finite or too large.
+        ValueError: state or action has another length than the given one, a value is not finite or
+            too large, or a stamp has nanoseconds that are whole seconds: no answer could repeat it.
     """
+    for stamp in (message.header.stamp, message.previous_stamp):
+        if stamp.nanosec >= NANOSECONDS:
+            raise ValueError(
+                f'stamp has {stamp.nanosec} nanoseconds; accepted: less than {NANOSECONDS}'
+            )
     state = np.asarray(message.state, np.float32)
     action = np.asarray(message.action, np.float32)
     if state_size is not None and len(state) != state_size:
@@ -75,15 +84,19 @@ def spaces_of(info: SourceInfo) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.
     """Observation and action space (Boxes, float32) that a source describes.
 
     Raises:
-        ValueError: the bounds are empty, of unequal length, or not finite and ordered.
+        ValueError: the bounds are empty, of unequal length, or not finite and ordered, or the
+            state's size is not 1 to ``LARGEST_STATE``.
     """
     low, high = np.asarray(info.action_low), np.asarray(info.action_high)
     if not len(low) or low.shape != high.shape or not (low < high).all():
         raise ValueError(
-            f'action_low is {list(low)}, action_high {list(high)}; accepted: low < high'
+            f'action_low is {reprlib.repr(low.tolist())}, action_high'
+            f' {reprlib.repr(high.tolist())}; accepted: equally many, low < high'
         )
-    if not (np.isfinite(low).all() and np.isfinite(high).all()) or not info.state_size:
-        raise ValueError('accepted: finite action bounds and a state_size of at least 1')
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        raise ValueError('action_low or action_high is not finite; accepted: finite bounds')
+    if not 1 <= info.state_size <= LARGEST_STATE:
+        raise ValueError(f'state_size is {info.state_size}; accepted: 1 to {LARGEST_STATE}')
     observation = gymnasium.spaces.Box(-np.inf, np.inf, (info.state_size,), np.float32)
     return observation, gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
 

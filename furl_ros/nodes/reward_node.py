@@ -316,7 +316,8 @@ class RewardNode(FurlNode):
             message.baseline_prompt = self.config.baseline_prompt
             message.baseline_embedding = to_float_field(self.scorer.baseline)
         # An empty picture says that the task has no goal image.
-        if goal is not None and not goal.height and self.scoring.scoring == GOAL_IMAGE:
+        empty = goal is not None and not goal.height and not goal.width
+        if empty and self.scoring.scoring == GOAL_IMAGE:
             if self.scorer.waits_for_goal:
                 raise SettingError(
                     f'scoring is {GOAL_IMAGE!r}, but the task has no goal image: an empty one has'
@@ -324,7 +325,7 @@ class RewardNode(FurlNode):
                 )
             self.count_bad('bad goal images', 'an empty one, after one that is in use')
             return
-        if goal is not None and goal.height:
+        if goal is not None and not empty:
             try:
                 embedding = self.scorer.encode(self.read(goal)[None])[0]
             except ValueError as error:

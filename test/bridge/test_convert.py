@@ -18,6 +18,8 @@ from furl_interfaces.msg import FrameScore, PromptEmbedding
 from furl_ros.bridge import convert
 
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
+DEEP_CHANNELS = {'rgb16': 3, 'bgr16': 3, 'rgba16': 4, 'bgra16': 4, 'mono16': 1}
+LARGEST = 2**32 - 1
 
 
 def raw_message(encoding, channels, height=6, width=8, padding=0):
@@ -89,6 +91,8 @@ def test_rgb_is_not_copied():
     [
         ({'encoding': '16UC1'}, "encoding is '16UC1'; accepted: rgb8, bgr8, rgba8"),
         ({'encoding': ''}, "encoding is ''; accepted: rgb8"),
+        ({'encoding': 'grün'}, "encoding is 'grün'; accepted: rgb8"),
+        ({'encoding': 'x' * 10**6}, "encoding is 'xxxxxxxxxxxx...xxxxxxxxxxxxx'; accepted: rgb8"),
         ({'height': 0}, 'size is 8x0; accepted: at least 1x1'),
         ({'width': 0}, 'size is 0x6; accepted: at least 1x1'),
         ({'step': 23}, 'step is 23; accepted: at least 24 bytes for 8 pixels of rgb8'),
@@ -96,10 +100,41 @@ def test_rgb_is_not_copied():
         ({'data': array('B', b'')}, 'data has 0 bytes; accepted: 144'),
         ({'encoding': 'uyvy', 'width': 7}, 'width is 7; accepted for uyvy: even widths'),
         ({'encoding': 'bayer_rggb8', 'height': 2}, 'at least 3x3'),
+        ({'height': LARGEST}, 'data has 144 bytes; accepted: 103079215080 for'),
+        ({'step': LARGEST}, 'data has 144 bytes; accepted: 25769803770 for'),
+        ({'width': LARGEST}, 'step is 24; accepted: at least 12884901885 bytes'),
+        (
+            {'height': LARGEST, 'width': LARGEST, 'step': LARGEST, 'encoding': 'mono8'},
+            'data has 144 bytes; accepted: 18446744065119617025',
+        ),
     ],
 )
 def test_bad_images_say_what_is_accepted(changes, text):
     message = raw_message('rgb8', 3)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(ValueError, match=text):
+        convert.from_image_msg(message)
+
+
+@pytest.mark.parametrize('is_bigendian', [0, 1])
+@pytest.mark.parametrize('encoding', DEEP_CHANNELS)
+@pytest.mark.parametrize(
+    ('changes', 'text'),
+    [
+        ({'width': 0}, 'size is 0x6; accepted: at least 1x1'),
+        ({'height': 0}, 'size is 8x0; accepted: at least 1x1'),
+        ({'height': 0, 'width': 0, 'step': 0, 'data': array('B')}, 'size is 0x0; accepted: '),
+        ({'step': 15}, 'step is 15; accepted: at least'),
+        ({'height': 7}, 'data has 384 bytes; accepted: 448 for 7 rows of 64 bytes'),
+        ({'data': array('B', bytes(10))}, 'data has 10 bytes; accepted: 384'),
+        ({'height': LARGEST}, 'data has 384 bytes; accepted: 274877906880'),
+    ],
+)
+def test_bad_16_bit_images_say_what_is_accepted(encoding, is_bigendian, changes, text):
+    channels = 2 * DEEP_CHANNELS[encoding]
+    message = raw_message(encoding, channels, padding=64 - 8 * channels)
+    message.is_bigendian = is_bigendian
     for name, value in changes.items():
         setattr(message, name, value)
     with pytest.raises(ValueError, match=text):
@@ -156,6 +191,21 @@ def test_bad_compressed_images_are_refused(data, text):
     message = CompressedImage(format='jpeg', data=array('B', data))
     with pytest.raises(ValueError, match=text):
         convert.from_compressed_msg(message)
+
+
+def test_a_jpeg_is_turned_as_its_exif_says():
+    """Orientation 6: what is on top was on the left of the sensor's picture."""
+    frame = np.zeros((16, 32, 3), np.uint8)
+    frame[:, :16] = 255
+    message = convert.to_compressed_msg(frame, 0, '')
+    tiff = b'MM\0*\0\0\0\x08' + b'\0\x01' + b'\x01\x12\0\x03\0\0\0\x01\0\x06\0\0' + bytes(4)
+    exif = b'Exif\0\0' + tiff
+    segment = b'\xff\xe1' + (len(exif) + 2).to_bytes(2, 'big') + exif
+    data = bytes(message.data)
+    message.data = array('B', data[:2] + segment + data[2:])
+    turned = convert.from_compressed_msg(message)
+    assert turned.shape == (32, 16, 3)
+    assert np.abs(turned.astype(int) - np.rot90(frame, -1)).max() < 30
 
 
 def test_unknown_compression_is_refused():
@@ -220,20 +270,30 @@ def test_prompts_that_cannot_be_used(values, text):
         convert.from_prompt_msg(PromptEmbedding(**dict(zip(names, values, strict=True))))
 
 
-@pytest.mark.parametrize('encoding', ['rgb16', 'bgr16', 'rgba16', 'bgra16', 'mono16'])
-def test_16_bit_encodings_keep_the_upper_byte(encoding):
-    channels = {'rgb16': 3, 'bgr16': 3, 'rgba16': 4, 'bgra16': 4, 'mono16': 1}[encoding]
-    deep = np.random.default_rng(0).integers(0, 2**16, (5, 7, channels), np.uint16)
-    message = Image(height=5, width=7, encoding=encoding, step=7 * channels * 2)
-    message.data = array('B', deep.tobytes())
-    upper = (deep >> 8).astype(np.uint8)
+@pytest.mark.parametrize('is_bigendian', [0, 1])
+@pytest.mark.parametrize('padding', [0, 3])
+@pytest.mark.parametrize(('encoding', 'channels'), DEEP_CHANNELS.items())
+def test_16_bit_encodings_keep_the_upper_byte(encoding, channels, padding, is_bigendian):
+    message = raw_message(encoding, 2 * channels, 5, 7, padding)
+    message.is_bigendian = is_bigendian
+    rows = np.frombuffer(message.data, np.uint8).reshape(5, -1)[:, : 14 * channels]
+    upper = rows.reshape(5, 7, channels, 2)[..., 0 if is_bigendian else 1]
     if encoding.startswith('bgr'):
         upper = upper[..., [2, 1, 0]]
     expected = np.repeat(upper, 3, axis=2) if channels == 1 else upper[..., :3]
     np.testing.assert_array_equal(convert.from_image_msg(message), expected)
 
 
-def test_16_bit_picture_that_does_not_fit_is_refused():
-    message = Image(height=5, width=7, encoding='rgb16', step=42, data=array('B', bytes(12)))
-    with pytest.raises(ValueError, match='rgb16'):
-        convert.from_image_msg(message)
+@pytest.mark.parametrize(('encoding', 'channels'), DEEP_CHANNELS.items())
+def test_reads_16_bits_as_cv_bridge_does(bridge, encoding, channels):
+    """It knows neither padding nor, with NumPy 2, the other order of bytes."""
+    message = raw_message(encoding, 2 * channels)
+    deep = bridge.imgmsg_to_cv2(message, 'passthrough')
+    conversion = {
+        'bgr16': cv2.COLOR_BGR2RGB,
+        'rgba16': cv2.COLOR_RGBA2RGB,
+        'bgra16': cv2.COLOR_BGRA2RGB,
+        'mono16': cv2.COLOR_GRAY2RGB,
+    }.get(encoding)
+    expected = deep if conversion is None else cv2.cvtColor(deep, conversion)
+    assert np.array_equal(convert.from_image_msg(message), expected >> 8)

@@ -85,6 +85,16 @@ def test_a_bad_observation(sensed, text):
         from_observation(to_observation(sensed, 'world', 0), 3, 2)
 
 
+@pytest.mark.parametrize('which', ['header', 'previous'])
+def test_a_stamp_that_no_answer_could_repeat(which):
+    """The action is found by its stamp, in which 1e9 nanoseconds are a second."""
+    message = to_observation(example(), 'world', 0)
+    stamp = message.header.stamp if which == 'header' else message.previous_stamp
+    stamp.sec, stamp.nanosec = 2**31 - 1, 10**9
+    with pytest.raises(ValueError, match='has 1000000000 nanoseconds; accepted: less than 1000'):
+        from_observation(message, 3, 2)
+
+
 def test_an_action_answers_a_stamp():
     message = to_action(STAMP, np.array([0.5, -1]), 'vlm')
     assert to_ns(message.header.stamp) == STAMP
@@ -119,6 +129,20 @@ def test_spaces():
 def test_spaces_that_nobody_can_act_in(bad):
     with pytest.raises(ValueError, match='accepted: '):
         spaces_of(bad)
+
+
+@pytest.mark.parametrize('size', [0, 100_001, 2**32 - 1])
+def test_a_state_of_no_or_too_many_values(size):
+    with pytest.raises(ValueError, match=f'state_size is {size}; accepted: 1 to 100000'):
+        spaces_of(info(size=size))
+    assert spaces_of(info(size=100_000))[0].shape == (100_000,)
+
+
+def test_bounds_are_told_in_short():
+    many = [0.0] * 10_000
+    with pytest.raises(ValueError, match='accepted: equally many, low < high') as error:
+        spaces_of(info(low=many, high=many))
+    assert len(str(error.value)) < 300
 
 
 def test_camera_info():

@@ -267,6 +267,68 @@ def test_bad_frames_are_answered_and_counted(robot):
     assert float(robot.diagnostics['latency_p50_ms']) > 0
 
 
+def nasty_pictures():
+    """Pictures that say what cannot be, or what nobody reads."""
+    sizes = [(0, 8), (8, 0), (2**32 - 1, 2**32 - 1)]
+    for encoding in ('rgb8', 'mono16', 'rgb16', 'bgr16', 'rgba16', 'bgra16', 'bayer_rggb8', 'uyvy'):
+        for (height, width), is_bigendian in itertools.product(sizes, (0, 1)):
+            message = picture(encoding, 8, height=8, width=8)
+            message.height, message.width, message.is_bigendian = height, width, is_bigendian
+            yield message
+    for encoding in ('', 'grün', '\U0001f916', 'rgb8\n', 'x' * 100_000):
+        yield picture(encoding)
+    for step in (0, 1, 2**32 - 1):
+        message = picture('rgb16', 6)
+        message.step = step
+        yield message
+    message = picture('bgr16', 6)
+    message.data = message.data[:-1]
+    yield message
+
+
+def test_nasty_pictures_stop_nothing(graph, vlm):
+    """Nor as goal images, the first of which is latched before the node starts."""
+    bad = list(nasty_pictures())
+    # mono16 and rgb16, both orders of bytes, without height, without width, too large; no data.
+    goals = [bad[9], bad[6], bad[10], bad[12], bad[15], bad[-1]]
+    with client('/nasty') as robot:
+        robot.goal.publish(goals[0])
+        with reward_node('/nasty', expect_goal_image='true'):
+            for number, goal in enumerate(goals, start=1):
+                # Of latched messages the newest replaces the others: one at a time.
+                if number > 1:
+                    robot.goal.publish(goal)
+                robot.spin_until(
+                    lambda n=number: int(robot.diagnostics.get('bad goal images', 0)) >= n
+                )
+            scores = robot.send(*bad)
+            assert {score.status for score in scores} == {FrameScore.BAD_FRAME}
+            robot.spin_until(lambda: int(robot.diagnostics.get('bad frames', 0)) >= len(bad))
+            assert not robot.prompts
+            good = [picture('mono16', 2, padding=3, seed=70), picture('bgr16', 6, seed=71)]
+            good[1].is_bigendian = 1
+            for message, score in zip(good, robot.send(*good), strict=True):
+                expected = vlm.encode_images(convert.from_image_msg(message)[None])[0]
+                assert score.status == FrameScore.OK
+                assert same(score.embedding, expected)
+            robot.goal.publish(good[0])
+            robot.spin_until(lambda: robot.prompts)
+            assert robot.diagnostics['bad goal images'] == str(len(goals))
+
+
+def test_files_that_unpack_to_too_much_stop_nothing(robot):
+    """Refused before they are decoded; the good one beside them is scored."""
+    good = convert.to_compressed_msg(np.zeros((112, 112, 3), np.uint8), 0, '', 'png')
+    size, claim = (bytes(good.data).index(word) for word in (b'IHDR', b'IDAT'))
+    large, claims = (CompressedImage(data=good.data[:]) for _ in range(2))
+    large.data[size + 4 : size + 12] = array('B', 2 * (20_000).to_bytes(4, 'big'))
+    claims.data[claim - 4 : claim] = array('B', (2**31 - 1).to_bytes(4, 'big'))
+    answer = robot.call(compressed=[large, good, claims])
+    bad, ok = FrameScore.BAD_FRAME, FrameScore.OK
+    assert [score.status for score in answer.scores] == [bad, ok, bad]
+    assert answer.error_code == ScoreFrames.Response.BAD_FRAME
+
+
 def test_nothing_is_lost_when_frames_come_faster_than_they_are_scored(robot, vlm):
     messages = [picture(seed=seed) for seed in range(60)]
     scores = robot.send(*messages)

@@ -161,6 +161,7 @@ class StampJoin(Generic[S]):
             self._done[after.stamp] = after, score
             if len(self._done) > _REMEMBERED:
                 del self._done[next(iter(self._done))]
+                self._drop_passed_scores()
             if after.step == 0:
                 continue
             if before is None:
@@ -175,6 +176,13 @@ class StampJoin(Generic[S]):
             else:
                 steps.append(Joined(before, after, score, previous_score))
         return steps
+
+    def _drop_passed_scores(self) -> None:
+        """Nobody asked for those that still wait for an observation when its turn is over."""
+        passed = [s for s in self._scores if s not in self._known and self.has_passed(s)]
+        for stamp in passed:
+            del self._scores[stamp]
+            self.counts['scores in the past'] += 1
 
     def _is_stray(self) -> bool:
         """Whether the first one that waits is no step, and the next one does not follow it.

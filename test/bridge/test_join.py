@@ -168,6 +168,17 @@ def test_scores_of_long_ago_are_in_the_past_though_nobody_remembers_their_frames
     assert join.counts == {'scores in the past': 2}
 
 
+def test_scores_that_nobody_asked_for_are_counted_when_their_time_is_over():
+    observations = stream([200])
+    join = StampJoin()
+    events = [event for o in observations for event in (o, (o.stamp, score(o)))]
+    nobodys = [(observations[place].stamp + 1, 'x') for place in (3, 50)]
+    joined = feed(join, [*events[:20], *nobodys, *events[20:], (FUTURE, 'x')])
+    assert stamps(joined) == steps_of(observations)
+    assert join.counts == {'scores in the past': 2}
+    assert list(join._scores) == [FUTURE]
+
+
 @pytest.mark.parametrize('fate', ['scored', 'bad', 'never scored'])
 def test_a_step_stamped_in_the_future_is_no_clock(fate):
     """Though it follows an observation of ours: it was the last one that any score came after."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/train gives each of its graphs a ROS domain of its own, and tools/env.sh finds the newest."""
+"""tools/train gives each graph a ROS domain of its own, and tools/env.sh finds the newest one."""
 
 import shutil
 import subprocess

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes of a graph, as launch files describe them."""
 
+import signal
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, RegisterEventHandler, Shutdown
+from launch.actions import DeclareLaunchArgument, ExecuteProcess, RegisterEventHandler, Shutdown
 from launch.event_handlers import OnProcessExit
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace
@@ -127,16 +128,25 @@ def node(
 
 
 def on_exit(event, context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The graph ends with any of its nodes; a node that failed makes the launch fail."""
+    """The graph ends with any of its nodes; one that failed makes the launch fail.
+
+    Also one that fails while the graph ends: an exception is what ``ros2 launch`` returns 1 for, at
+    any time.
+
+    Raises:
+        RuntimeError: the process has ended with another code than 0.
+    """
+    # A node that has begun answers these signals and ends with 0: this one's interpreter had not.
+    too_early = context.is_shutdown and event.returncode in (-signal.SIGINT, -signal.SIGTERM)
+    if event.returncode != 0 and not too_early:
+        raise RuntimeError(f'{event.process_name} ended with exit code {event.returncode}')
     if context.is_shutdown:
         return []
-    if event.returncode != 0:
-        raise RuntimeError(f'{event.process_name} ended with exit code {event.returncode}')
     return [Shutdown(reason=f'{event.process_name} has finished')]
 
 
-def ending_with_any(nodes: Sequence[Node]) -> list[LaunchDescriptionEntity]:
-    """Handlers that end the whole launch when one of these nodes ends."""
+def ending_with_any(nodes: Sequence[ExecuteProcess]) -> list[LaunchDescriptionEntity]:
+    """Handlers that end the whole launch when one of these processes ends."""
     return [
         RegisterEventHandler(OnProcessExit(target_action=process, on_exit=on_exit))
         for process in nodes

@@ -13,6 +13,7 @@ from launch.event_handlers import OnShutdown
 from furl_ros.bridge import config, graph
 from furl_ros.bridge.processes import (
     arguments,
+    ending_at_once,
     ending_with_any,
     in_namespace,
     node,
@@ -53,6 +54,7 @@ ARGUMENTS = {
 }
 
 
+@ending_at_once()
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Check all settings, then describe the nodes."""
     values = settings(context)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes of a graph, as launch files describe them."""
 
+import contextlib
+import os
 import signal
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,21 @@ def _check_namespace(namespace: str) -> None:
     except InvalidNamespaceException as error:
         reason = ' '.join(str(error).split())
         raise SettingError(f'namespace is {namespace!r}; accepted: a ROS name ({reason})') from None
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Decorates what is done before anything starts: a signal ends the launch then and there.
+
+    Its exit code is 0. The loop of ``ros2 launch`` would see the signal only afterwards.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: os._exit(0)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def in_namespace(context: LaunchContext, entities: Sequence[Any]) -> list[Any]:

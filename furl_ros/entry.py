@@ -9,6 +9,8 @@ moment on, since the interpreter itself would answer them with a traceback; here
 import importlib
 import os
 import signal
+import sys
+from itertools import takewhile
 from types import ModuleType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -24,7 +26,15 @@ def _import(module: str, code: int) -> ModuleType:
     return importlib.import_module(module)
 
 
+def _asks_for_help() -> bool:
+    """Whether an argument before ROS's own ones is -h or --help."""
+    return any(word in ('-h', '--help') for word in takewhile('--ros-args'.__ne__, sys.argv[1:]))
+
+
 def _node(name: str) -> None:
+    if _asks_for_help():
+        print(_import('furl_ros.bridge.reference', 0).node_help(name), end='')
+        return
     # `furl_ros.bridge.node.run` takes the signals over.
     _import(f'furl_ros.nodes.{name}', 0).main()
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from ament_index_python.packages import get_package_prefix
-from graph_support import TIMEOUT, Command, Probe, launch, new_domain
+from graph_support import TIMEOUT, Command, Probe, launch, new_domain, run_node
+
+from furl_ros.bridge.reference import node_help
 
 # Moments of a start: what has been mapped into the process by then, in this order.
 MOMENTS = {
@@ -38,6 +40,20 @@ def wait_for_mapping(command, text):
     while text not in maps.read_text():
         assert command.process.poll() is None, command.output
         assert time.monotonic() < end, command.output
+
+
+@pytest.mark.parametrize('option', ['--help', '-h'])
+def test_help_starts_nothing(option):
+    words = ['ros2', 'run', 'furl_ros', 'learner_node', option, '--ros-args', '-p', 'gamma:=7.0']
+    with Command(words, new_domain()) as command:
+        assert command.finish() == 0
+        assert command.output == node_help('learner_node')
+
+
+def test_what_looks_like_help_among_the_parameters_is_none():
+    with run_node(new_domain(), 'sim_node', task='-h') as command:
+        assert command.finish() == 2
+        assert "error: task is '-h'" in command.output
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import ParameterDescriptor, ParameterType
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -51,6 +52,15 @@ class FurlNode(Node):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        # Stamps of a run come from one clock. rclpy would let it be changed in the middle.
+        self.set_descriptor(
+            'use_sim_time',
+            ParameterDescriptor(
+                type=ParameterType.PARAMETER_BOOL,
+                description="Take the clock's time from /clock; decided at the start.",
+                read_only=True,
+            ),
+        )
         self.run = declare(self, RunConfig)
         self.counts: Counter[str] = Counter()
         self._strangers: set[str] = set()

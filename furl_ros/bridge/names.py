@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from furl_interfaces.msg import TrainingStatus
+from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.qos import LATCHED
 from furl_ros.core.settings import SettingError
 
@@ -65,7 +66,7 @@ class NameWatch:
                     break
         finally:
             executor.shutdown()
-            self._node.destroy_node()
+            leave(self._node)
             self._context.try_shutdown()
         if taken:
             folders = ', '.join(sorted(self._folders - {''})) or 'nothing'

@@ -20,6 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from furl_ros.bridge.config import RunConfig
 from furl_ros.bridge.executor import Executor
+from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.memory import keep_freed_memory, resident_megabytes
@@ -174,7 +175,7 @@ class _Host(threading.Thread):
             self.ready.set()
             if self.node is not None:
                 self.node.close()
-                self.node.destroy_node()
+                leave(self.node)
 
     def finish(self) -> None:
         if self.executor is not None:

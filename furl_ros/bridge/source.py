@@ -112,6 +112,11 @@ class Source:
         return ''
 
     @property
+    def period_ns(self) -> int:
+        """Time between two stamps of a lock-step episode, nanoseconds."""
+        return round(self.info.control_period * NANOSECONDS)
+
+    @property
     def in_flight(self) -> int:
         """Steps that were begun and are not whole yet: actions under way, frames unscored."""
         return self.join.in_flight + len(self.ready) + self._answered

@@ -3,6 +3,7 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -34,6 +35,17 @@ RANDOM = 'random'
 # Of the file names of nets that take scaled states.
 SCALED = '_agent_scaled'
 WINDOW = 20
+
+
+@dataclass
+class Running:
+    """An episode under way: one value per action, or per step that was taken in, JSON-able."""
+
+    actions: list[list[float]] = field(default_factory=list)
+    agents: list[str] = field(default_factory=list)
+    successes: list[bool] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
 
 
 class Episode(NamedTuple):
@@ -142,7 +154,7 @@ class Trainer:
         self.vlm_reward_mean = float('nan')
         self.recent = deque[bool](maxlen=WINDOW)
         self.last_evaluation: Evaluation | None = None
-        self._running: dict[int, dict[str, list]] = {}
+        self._running: dict[int, Running] = {}
         # The action that is held in the warm-up, and for how many more steps, of each source.
         self._held: dict[int, tuple[np.ndarray, int]] = {}
 
@@ -167,8 +179,23 @@ class Trainer:
         number = self.started[source]
         self.started[source] += 1
         self._held.pop(source, None)
-        self._running[source] = {'success': [], 'reward': [], 'score': [], 'agent': []}
+        self._running[source] = Running()
         return number
+
+    def resume_episode(self, source: int = 0) -> tuple[int, int, np.ndarray] | None:
+        """Go on with the episode of a source that was running at ``save``.
+
+        Returns:
+            Its number, how many of its steps were taken in, and the actions that were chosen
+            (float32 [>= steps, A], in the environment's units): once they have been carried out
+            again, it goes on. None when there is no such episode.
+        """
+        running = self._running.get(source)
+        if running is None or not running.successes:
+            return None
+        steps = len(running.successes)
+        self.acted = self.steps + len(running.actions) - steps
+        return self.started[source] - 1, steps, np.array(running.actions, np.float32)
 
     def act(self, state: np.ndarray, step: int, source: int = 0) -> tuple[np.ndarray, str]:
         """Choose the action of a training step.
@@ -192,8 +219,10 @@ class Trainer:
                     noise = self.generator.normal(0, self.config.partner_noise, scaled.shape)
                     scaled = np.clip(scaled + noise, -1, 1)
             self.acted += 1
-            self._running[source]['agent'].append(agent)
-            return self.unscale(scaled), agent
+            action = self.unscale(scaled)
+            self._running[source].agents.append(agent)
+            self._running[source].actions.append(action.tolist())
+            return action, agent
 
     def _random_action(self, source: int) -> np.ndarray:
         """Uniform in [-1, 1], and the same again for ``warmup_hold`` steps of an episode."""
@@ -251,15 +280,15 @@ class Trainer:
         self.replay.add(transition)
         self.steps += 1
         running = self._running[transition.source]
-        running['success'].append(transition.success)
-        running['reward'].append(transition.task_reward)
-        running['score'].append(score)
+        running.successes.append(bool(transition.success))
+        running.rewards.append(float(transition.task_reward))
+        running.scores.append(float(score))
 
     def end_episode(self, source: int, episode: int) -> Episode:
         """Close the running episode of a source: counts positives, may end the relay."""
         running = self._running.pop(source)
-        success = running['success']
-        acted = set(running['agent'])
+        success = running.successes
+        acted = set(running.agents)
         if acted <= {RANDOM}:
             phase = RANDOM
         elif not self.method.relay:
@@ -276,8 +305,8 @@ class Trainer:
             episode,
             len(success),
             phase,
-            float(np.sum(running['reward'])),
-            float(np.sum(running['score'])),
+            float(np.sum(running.rewards)),
+            float(np.sum(running.scores)),
             any(success),
             bool(success and success[-1]),
         )
@@ -431,6 +460,8 @@ class Trainer:
                 'forgiven': self.forgiven,
                 'started': list(self.started.items()),
                 'recent': list(self.recent),
+                'running': [[source, asdict(r)] for source, r in self._running.items()],
+                'held': [[source, a.tolist(), left] for source, (a, left) in self._held.items()],
                 'relay': self.relay.state(),
                 'agents': {name: agent.counters() for name, agent in self.agents.items()},
                 'generator': generator_to_json(self.generator),
@@ -467,10 +498,12 @@ class Trainer:
         self.steps, self.updates = meta['steps'], meta['updates']
         self.episodes, self.forgiven = meta['episodes'], meta['forgiven']
         self.started = Counter(dict(meta['started']))
-        # Actions whose frames had not come back are lost with their episode.
+        # Actions whose frames had not come back are lost, unless their episode is gone on with.
         self.acted = self.steps
         self.recent = deque(meta['recent'], maxlen=WINDOW)
-        self._running.clear()
+        # Checkpoints of earlier versions have no running episodes.
+        self._running = {source: Running(**r) for source, r in meta.get('running', [])}
+        self._held = {source: (np.array(a), left) for source, a, left in meta.get('held', [])}
         self.generator = generator_from_json(meta['generator'])
         torch.set_rng_state(torch.from_numpy(arrays['torch_rng'].copy()))
 

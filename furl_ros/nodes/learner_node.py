@@ -9,6 +9,7 @@ import queue
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,11 @@ class LearnerNode(FurlNode):
         self.outcome: Train.Result | None = None
         # Newest observation of each source that was learned from.
         self.learned = dict.fromkeys(range(len(self.sources)), 0)
+        # Of an episode that a checkpoint broke off and that is played again: the actions that are
+        # left, and how many steps are known already. One source only: deterministic.
+        self.again: deque[np.ndarray] = deque()
+        self.known = 0
+        self.foreseen = False  # the action after the last one of the run has been chosen
         self.waited = float('-inf')  # when the last wait was told in detail
         self.due_eval = self.due_checkpoint = self.due_line = 0.0
         self.reported = 0
@@ -366,8 +372,9 @@ class LearnerNode(FurlNode):
     def loop(self, target: int) -> None:
         """The training loop: one action, one step taken in, one update, as they become possible."""
         for source in self.sources:
-            if self.wants_more(target):
+            if self.wants_more(target) and not self.resume_episode(source):
                 self.start_episode(source)
+        self.foreseen = False
 
         def pause() -> None:
             # A robot does not wait for a whole update. Which one then chose its action is chance.
@@ -379,7 +386,7 @@ class LearnerNode(FurlNode):
                 return
             progress = self.answer(target)
             for source in self.sources:
-                joined = source.take(hold=self.wants_more(target))
+                joined = source.take(hold=self.wants_more(target) or self.foresees)
                 if joined is not None:
                     self.take_in(source, joined)
                     progress = True
@@ -409,11 +416,56 @@ class LearnerNode(FurlNode):
                 continue
             self.share.hear(source.index, time.monotonic())
             if self.may_act(source, target):
-                now = source.todo
-                source.act(*self.trainer.act(now.state, now.step, source.index))
+                if self.again:
+                    self.act_again(source)
+                else:
+                    now = source.todo
+                    source.act(*self.trainer.act(now.state, now.step, source.index))
                 self.share.begin(source.index)
                 progress = True
+            elif self.foresees and self.is_fresh(source) and not self.wants_more(target):
+                # A longer run chooses it before it learns from the step before.
+                self.trainer.act(source.todo.state, source.todo.step, source.index)
+                self.foreseen = True
         return progress
+
+    @property
+    def foresees(self) -> bool:
+        """Whether the action that would follow the last one is still to be chosen."""
+        return self.config.deterministic and not self.foreseen and not self.again
+
+    def resume_episode(self, source: Source) -> bool:
+        """Bit for bit: go on with the episode that the last training broke off; False without one.
+
+        Where that was another process, the robot has started anew, and plays it again.
+        """
+        broken_off = self.trainer.resume_episode(source.index)
+        if broken_off is None or not self.config.deterministic:
+            return False
+        number, steps, actions = broken_off
+        if source.index in self.episodes:
+            self.again.extend(actions[-1:] if self.foreseen else [])
+            return True
+        self.known = steps
+        self.again.extend(actions)
+        self.episodes[source.index] = number
+        # Its first observation gets the stamp that it had.
+        learned = self.learned[source.index] = self.trainer.replay.newest_stamp(source.index)
+        source.newest = learned - (self.known + 1) * source.period_ns
+        source.reset(episode_seed(self.train_config.seed, source.index, number))
+        return True
+
+    def act_again(self, source: Source) -> None:
+        """Carry out the next action of an episode that is played again."""
+        now, learned = source.todo, self.learned[source.index]
+        same = now.stamp == learned - (self.known - now.step) * source.period_ns
+        if same or now.step >= self.known:
+            source.act(self.again.popleft(), 'again')
+            return
+        self.get_logger().warning(
+            'the robot did not start anew with the run: its episode cannot be gone on with'
+        )
+        self.start_episode(source)
 
     def wants_more(self, target: int) -> bool:
         """Whether steps beyond those that have begun are needed."""
@@ -421,20 +473,20 @@ class LearnerNode(FurlNode):
 
     def may_act(self, source: Source, target: int) -> bool:
         """Whether ``todo`` of a source may be answered now: the back-pressure."""
-        if not source.info.lockstep:
-            return True
-        if self.config.deterministic:
-            # Bit for bit: the whole effect of the step before comes first.
-            fresh = self.trainer.owed <= 0 and source.in_flight <= 1
-        else:
-            updates = self.train_config.updates_per_step * len(self.sources)
-            fresh = source.in_flight + self.trainer.owed / updates <= self.config.max_in_flight
-        return (
+        return not source.info.lockstep or (
             self.wants_more(target)
-            and fresh
+            and self.is_fresh(source)
             and self.share.may_begin(source.index, time.monotonic())
             and not self.waits_for_alignment(source)
         )
+
+    def is_fresh(self, source: Source) -> bool:
+        """Whether so much is learned that the next action would not come too early."""
+        if self.config.deterministic:
+            # Bit for bit: the whole effect of the step before comes first.
+            return self.trainer.owed <= 0 and source.in_flight <= 1
+        updates = self.train_config.updates_per_step * len(self.sources)
+        return source.in_flight + self.trainer.owed / updates <= self.config.max_in_flight
 
     def waits_for_alignment(self, source: Source) -> bool:
         """Whether a source is so far ahead of the newest heads that the queues just hold it."""
@@ -444,6 +496,8 @@ class LearnerNode(FurlNode):
     def take_in(self, source: Source, joined: Joined[Score]) -> None:
         """Store one step; at the end of an episode evaluate, save, and start the next one."""
         before, after, score, previous = joined
+        if after.step <= self.known:
+            return  # played again
         previous = previous or NO_SCORE
         self.trainer.add(
             Transition(
@@ -481,6 +535,8 @@ class LearnerNode(FurlNode):
 
     def start_episode(self, source: Source) -> None:
         """Ask a source for its next episode, with the seed that belongs to it."""
+        self.again.clear()
+        self.known = 0
         number = self.episodes[source.index] = self.trainer.start_episode(source.index)
         source.reset(episode_seed(self.train_config.seed, source.index, number))
 

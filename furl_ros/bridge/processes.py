@@ -70,6 +70,8 @@ def settings(context: LaunchContext, apart: Collection[str] = ()) -> dict[str, A
         SettingError: a name or a value is not accepted.
     """
     typed = context.launch_configurations
+    for name in ('namespace', 'params_file'):
+        typed[name] = graph.parse_text(typed[name])
     _check_namespace(typed['namespace'])
     apart = {'params_file', 'namespace', 'ros_namespace', *apart}
     given = {name: value for name, value in typed.items() if value != '' and name not in apart}

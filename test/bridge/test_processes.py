@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a launch returns for the ends of its processes."""
+"""Launch arguments, and what a launch returns for the ends of its processes."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from launch.actions import ExecuteProcess
 
-from furl_ros.bridge.processes import ending_with_any
-from launch import LaunchDescription, LaunchService
+from furl_ros.bridge.processes import ending_with_any, settings
+from launch import LaunchContext, LaunchDescription, LaunchService
 
 
 def launched(*scripts, farewell='30'):
@@ -63,3 +65,26 @@ def test_so_does_one_that_must_be_killed(pipes):
 @pytest.mark.parametrize('number', ['INT', 'TERM'])
 def test_one_that_the_end_met_before_it_had_begun_is_no_failure(pipes, number):
     assert launched(finishing(0, pipes), other(f'trap - {number}; kill -{number} $$', pipes)) == 0
+
+
+@pytest.mark.parametrize('empty', ["''", '""'])
+def test_a_pair_of_quotes_is_an_empty_argument(tmp_path, empty):
+    params = tmp_path / 'params.yaml'
+    params.write_text('/**: {ros__parameters: {prompt: close it, gamma: 0.5}}')
+    context = LaunchContext()
+    typed = {'namespace': empty, 'params_file': str(params), 'prompt': empty, 'task': 'push-v3'}
+    context.launch_configurations.update(typed)
+    values = settings(context)
+    assert (values['prompt'], values['gamma']) == ('push the puck to a goal', 0.5)
+    assert context.launch_configurations['namespace'] == ''
+    context.launch_configurations.update(params_file=empty, prompt='')
+    values = settings(context)
+    assert (values['prompt'], values['gamma']) == ('push the puck to a goal', 0.99)
+
+
+def test_a_launch_process_stays_light():
+    code = (
+        'import sys, furl_ros.bridge.processes, sim.envs;'
+        "assert not {'torch', 'open_clip'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, '-c', code], check=True)

@@ -13,6 +13,7 @@ from furl_ros.bridge.processes import (
     arguments,
     ending_at_once,
     ending_with_any,
+    free_memory,
     in_namespace,
     settings,
     simulator,
@@ -57,6 +58,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument('index', description='Which simulator of the graph, from 0.'),
             *arguments(ARGUMENTS, __file__),
+            OpaqueFunction(function=free_memory),
             OpaqueFunction(function=start),
         ]
     )

@@ -15,6 +15,7 @@ from furl_ros.bridge.processes import (
     arguments,
     ending_at_once,
     ending_with_any,
+    free_memory,
     in_namespace,
     node,
     settings,
@@ -137,4 +138,5 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
 
 def generate_launch_description() -> LaunchDescription:
     """Entry point of ``ros2 launch``."""
-    return LaunchDescription([*arguments(ARGUMENTS, __file__), OpaqueFunction(function=start)])
+    steps = [OpaqueFunction(function=free_memory), OpaqueFunction(function=start)]
+    return LaunchDescription([*arguments(ARGUMENTS, __file__), *steps])

@@ -183,6 +183,26 @@ class _Host(threading.Thread):
         self.join()
 
 
+def _set_by_signals(stop: threading.Event) -> None:
+    """Have SIGINT and SIGTERM set an event.
+
+    Not in their handler: it interrupts the main thread anywhere, also within ``stop.wait``, which
+    holds the lock that ``stop.set`` needs.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    # In this order no signal is lost between the handlers of the start and these.
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+
+    def wait() -> None:
+        os.read(reading, 1)
+        stop.set()
+
+    threading.Thread(target=wait, name='signals', daemon=True).start()
+
+
 def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
     """Run one node until it is done or a signal comes; returns the exit code.
 
@@ -193,8 +213,7 @@ def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
     stop = threading.Event()
     # rclpy's own handlers would end the context at once; saving and a clean farewell need it.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    _set_by_signals(stop)
     host = _Host(factory, stop)
     host.start()
     host.ready.wait()

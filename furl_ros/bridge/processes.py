@@ -8,7 +8,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, ExecuteProcess, RegisterEventHandler, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    LogInfo,
+    RegisterEventHandler,
+    Shutdown,
+)
 from launch.event_handlers import OnProcessExit
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace
@@ -16,7 +22,7 @@ from launch_ros.substitutions import FindPackageShare
 from rclpy.exceptions import InvalidNamespaceException
 from rclpy.validate_namespace import validate_namespace
 
-from furl_ros.bridge import config, graph
+from furl_ros.bridge import config, graph, shared_memory
 from furl_ros.bridge.names import NameWatch
 from furl_ros.core.methods import METHODS
 from furl_ros.core.settings import SettingError
@@ -57,6 +63,16 @@ def arguments(docs: Mapping[str, str], launch_file: str) -> list[DeclareLaunchAr
             default_value='',
             description='ROS namespace of the whole graph: several in one domain need one each.',
         ),
+    ]
+
+
+def free_memory(_: LaunchContext) -> list[LogInfo]:
+    """Remove the shared memory of nodes that were killed; says so if there was any."""
+    freed = shared_memory.remove_ownerless()
+    if not freed:
+        return []
+    return [
+        LogInfo(msg=f'freed {freed / 2**20:.1f} MiB of shared memory of processes that were killed')
     ]
 
 

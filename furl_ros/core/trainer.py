@@ -144,7 +144,7 @@ class Trainer:
         # Mean and scale of the states, float32 [S] each, once the warm-up has shown them.
         self.normalizer: tuple[np.ndarray, np.ndarray] | None = None
         self.heads: RewardHeads | None = None
-        self.heads_version = 0
+        self.heads_version = self.heads_transitions = 0
         self.steps = 0
         self.acted = 0
         self.updates = 0
@@ -311,9 +311,9 @@ class Trainer:
             bool(success and success[-1]),
         )
 
-    def set_heads(self, heads: RewardHeads, version: int) -> None:
-        """Use these heads for relabelling from now on."""
-        self.heads, self.heads_version = heads, version
+    def set_heads(self, heads: RewardHeads, version: int, transitions: int = 0) -> None:
+        """Use these heads, that have seen so many transitions, for relabelling from now on."""
+        self.heads, self.heads_version, self.heads_transitions = heads, version, transitions
 
     def set_goal(self, goal_embedding: np.ndarray) -> None:
         """Compare with this goal image (raw embedding, float32 [E]) from now on."""
@@ -445,6 +445,10 @@ class Trainer:
         arrays = {'replay': self.replay.state(), 'torch_rng': torch.get_rng_state().numpy()}
         for name, agent in self.agents.items():
             agent.save(folder / f'{name}_agent.zip', self.steps, self.normalizer)
+        if self.heads is not None:
+            names = ('image_head', 'text_head', 'anchor', 'center')
+            values = (*self.heads.flat(), *self.heads.frame_of_reference())
+            arrays['heads'] = dict(zip(names, values, strict=True))
         if self.normalizer is not None:
             arrays['normalizer'] = dict(zip(('mean', 'scale'), self.normalizer, strict=True))
             # To go on from to the bit; the others are for those who use the policies.
@@ -460,6 +464,11 @@ class Trainer:
                 'forgiven': self.forgiven,
                 'started': list(self.started.items()),
                 'recent': list(self.recent),
+                'heads': {
+                    'layer_sizes': self.heads.layer_sizes if self.heads is not None else (),
+                    'version': self.heads_version,
+                    'transitions': self.heads_transitions,
+                },
                 'running': [[source, asdict(r)] for source, r in self._running.items()],
                 'held': [[source, a.tolist(), left] for source, (a, left) in self._held.items()],
                 'relay': self.relay.state(),
@@ -493,6 +502,10 @@ class Trainer:
         for name, agent in self.agents.items():
             agent.load(folder / f'{name}{"_agent" if scaled is None else SCALED}.zip')
             agent.restore_counters(meta['agents'][name])
+        # Checkpoints of earlier versions have no heads.
+        if 'heads' in arrays:
+            heads = RewardHeads.from_flat(meta['heads']['layer_sizes'], **arrays['heads'])
+            self.set_heads(heads, meta['heads']['version'], meta['heads']['transitions'])
         self.relay_update = None
         self.relay.restore(meta['relay'])
         self.steps, self.updates = meta['steps'], meta['updates']

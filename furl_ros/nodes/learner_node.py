@@ -232,7 +232,7 @@ class LearnerNode(FurlNode):
 
     def use_heads(self, transitions: int) -> None:
         """Give the trainer the heads that have seen so much, and forget the older ones."""
-        self.trainer.set_heads(*self.heads[transitions])
+        self.trainer.set_heads(*self.heads[transitions], transitions)
         self.heads = {seen: heads for seen, heads in self.heads.items() if seen >= transitions}
 
     # Work, in the main thread.
@@ -351,8 +351,12 @@ class LearnerNode(FurlNode):
         self.stages = self.trainer.stages
         if self.checkpoint is not None:
             self.trainer.load(self.checkpoint)
+            if self.trainer.heads is not None:
+                known = self.trainer.heads, self.trainer.heads_version
+                self.heads.setdefault(self.trainer.heads_transitions, known)
         self.heads = {seen: h for seen, h in self.heads.items() if seen <= self.most_transitions}
-        if self.heads:
+        # Bit for bit, those that were in use go on to be, until the next ones are due.
+        if self.heads and (self.trainer.heads is None or not self.config.deterministic):
             self.use_heads(max(self.heads))
         for source in self.sources:
             source.newest = self.trainer.replay.newest_stamp(source.index)

@@ -22,6 +22,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
+from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.replay import Batch
 
@@ -119,7 +120,7 @@ class Diagnostics:
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown()
         self._thread.join()
-        self._node.destroy_node()
+        leave(self._node)
         if self._own_context:
             rclpy.try_shutdown()
 

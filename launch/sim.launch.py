@@ -11,7 +11,9 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from furl_ros.bridge import graph
 from furl_ros.bridge.processes import (
     arguments,
+    ending_at_once,
     ending_with_any,
+    free_memory,
     in_namespace,
     settings,
     simulator,
@@ -33,6 +35,7 @@ ARGUMENTS = {
 }
 
 
+@ending_at_once()
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Check all settings, then describe the simulator."""
     values = settings(context, apart=('index',))
@@ -55,6 +58,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument('index', description='Which simulator of the graph, from 0.'),
             *arguments(ARGUMENTS, __file__),
+            OpaqueFunction(function=free_memory),
             OpaqueFunction(function=start),
         ]
     )

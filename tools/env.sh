@@ -9,7 +9,11 @@ else
 fi
 _furl_root=$(cd -- "$(dirname -- "$_furl_root")/.." && pwd -P)
 
-if [ -e "$_furl_root/.venv/furl-ros" ] && [ -e "$_furl_root/install/local_setup.$_furl_shell" ]; then
+if [ "${FURL_ROS_NETWORK:=closed}" != closed ] && [ "$FURL_ROS_NETWORK" != open ]; then
+  echo "tools/env.sh: FURL_ROS_NETWORK is '$FURL_ROS_NETWORK'; accepted: closed, open" >&2
+  unset _furl_root _furl_shell
+  return 1
+elif [ -e "$_furl_root/.venv/furl-ros" ] && [ -e "$_furl_root/install/local_setup.$_furl_shell" ]; then
   # The scripts of ROS and colcon read variables that may be unset, and run commands that may fail.
   _furl_options=$-
   set +eu
@@ -29,12 +33,20 @@ if [ -e "$_furl_root/.venv/furl-ros" ] && [ -e "$_furl_root/install/local_setup.
       echo "tools/env.sh: ROS domain $ROS_DOMAIN_ID, that of the graph that was started last" >&2
     fi
   fi
-  # Frames are rendered without a display, and the graph stays on this machine, unless the shell says otherwise.
+  # Frames are rendered without a display, unless the shell says otherwise.
   export MUJOCO_GL="${MUJOCO_GL:-egl}"
-  export ROS_AUTOMATIC_DISCOVERY_RANGE="${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}"
-  # Pictures of a camera pass through shared memory. Fast DDS 2 (Jazzy) reads the first, Fast DDS 3 the second.
-  export FASTRTPS_DEFAULT_PROFILES_FILE="${FASTRTPS_DEFAULT_PROFILES_FILE:-$_furl_root/config/fastdds.xml}"
-  export FASTDDS_DEFAULT_PROFILES_FILE="${FASTDDS_DEFAULT_PROFILES_FILE:-$FASTRTPS_DEFAULT_PROFILES_FILE}"
+
+  # Closed: no other machine reaches the graph. The profile does all that LOCALHOST is for; rmw_fastrtps would add, for
+  # LOCALHOST, sockets that are bound to every address. Other middlewares know nothing but LOCALHOST.
+  export FURL_ROS_NETWORK FASTRTPS_DEFAULT_PROFILES_FILE FASTDDS_DEFAULT_PROFILES_FILE ROS_AUTOMATIC_DISCOVERY_RANGE
+  case $FURL_ROS_NETWORK:${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp} in
+    open:*) ROS_AUTOMATIC_DISCOVERY_RANGE=SUBNET ;;
+    closed:rmw_fastrtps*) ROS_AUTOMATIC_DISCOVERY_RANGE=SYSTEM_DEFAULT ;;
+    closed:*) ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ;;
+  esac
+  # Fast DDS 2 (Jazzy) reads the first, Fast DDS 3 the second.
+  FASTRTPS_DEFAULT_PROFILES_FILE=$_furl_root/config/fastdds_$FURL_ROS_NETWORK.xml
+  FASTDDS_DEFAULT_PROFILES_FILE=$FASTRTPS_DEFAULT_PROFILES_FILE
 
   case $_furl_options in *e*) set -e ;; esac
   case $_furl_options in *u*) set -u ;; esac

@@ -72,6 +72,9 @@ class AlignmentNodeConfig:
         'runs/unnamed', 'Folder of the run: ~/save_checkpoint writes inside it alone.'
     )
     resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
+    deterministic: bool = setting(
+        False, 'Go on with the episode that was running when the checkpoint was written.'
+    )
     gather: float = _gather()
     torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
 

@@ -11,6 +11,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from furl_interfaces.msg import TrainingStatus
+from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.qos import LATCHED
 from furl_ros.core.settings import SettingError
 
@@ -32,7 +33,8 @@ class NameWatch:
         self.names = set(names)
         self._since = time.monotonic()
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        # Launch arguments look like rules to remap names: they are not for this node.
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node(
             f'furl_ros_launch_{os.getpid()}',
             context=self._context,
@@ -64,7 +66,7 @@ class NameWatch:
                     break
         finally:
             executor.shutdown()
-            self._node.destroy_node()
+            leave(self._node)
             self._context.try_shutdown()
         if taken:
             folders = ', '.join(sorted(self._folders - {''})) or 'nothing'

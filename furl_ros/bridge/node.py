@@ -13,12 +13,14 @@ from typing import Protocol
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import ParameterDescriptor, ParameterType
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from furl_ros.bridge.config import RunConfig
 from furl_ros.bridge.executor import Executor
+from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.memory import keep_freed_memory, resident_megabytes
@@ -51,6 +53,15 @@ class FurlNode(Node):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        # Stamps of a run come from one clock. rclpy would let it be changed in the middle.
+        self.set_descriptor(
+            'use_sim_time',
+            ParameterDescriptor(
+                type=ParameterType.PARAMETER_BOOL,
+                description="Take the clock's time from /clock; decided at the start.",
+                read_only=True,
+            ),
+        )
         self.run = declare(self, RunConfig)
         self.counts: Counter[str] = Counter()
         self._strangers: set[str] = set()
@@ -164,12 +175,32 @@ class _Host(threading.Thread):
             self.ready.set()
             if self.node is not None:
                 self.node.close()
-                self.node.destroy_node()
+                leave(self.node)
 
     def finish(self) -> None:
         if self.executor is not None:
             self.executor.shutdown()
         self.join()
+
+
+def _set_by_signals(stop: threading.Event) -> None:
+    """Have SIGINT and SIGTERM set an event.
+
+    Not in their handler: it interrupts the main thread anywhere, also within ``stop.wait``, which
+    holds the lock that ``stop.set`` needs.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    # In this order no signal is lost between the handlers of the start and these.
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+
+    def wait() -> None:
+        os.read(reading, 1)
+        stop.set()
+
+    threading.Thread(target=wait, name='signals', daemon=True).start()
 
 
 def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
@@ -182,8 +213,7 @@ def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
     stop = threading.Event()
     # rclpy's own handlers would end the context at once; saving and a clean farewell need it.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    _set_by_signals(stop)
     host = _Host(factory, stop)
     host.start()
     host.ready.wait()

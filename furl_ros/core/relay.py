@@ -53,12 +53,13 @@ class Relay:
             self.active = False
 
     def state(self) -> dict[str, Any]:
-        """Everything but the running episodes, JSON-able."""
+        """Everything, JSON-able."""
         return {
             'active': self.active,
             'positives': self.positives,
             'episodes': self.episodes,
             'generator': generator_to_json(self.generator),
+            'turns': [[source, *turn] for source, turn in self.turns.items()],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -66,4 +67,5 @@ class Relay:
         self.active, self.positives = state['active'], state['positives']
         self.episodes = state['episodes']
         self.generator = generator_from_json(state['generator'])
-        self.turns.clear()
+        # Checkpoints of earlier versions have no running episodes.
+        self.turns = {source: (period, who) for source, period, who in state.get('turns', [])}

@@ -3,6 +3,7 @@
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -34,6 +35,28 @@ RANDOM = 'random'
 # Of the file names of nets that take scaled states.
 SCALED = '_agent_scaled'
 WINDOW = 20
+
+
+@dataclass
+class Running:
+    """An episode under way: one value per action, or per step that was taken in, JSON-able."""
+
+    actions: list[list[float]] = field(default_factory=list)
+    agents: list[str] = field(default_factory=list)
+    successes: list[bool] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+
+    def state(self) -> dict[str, list]:
+        """Everything but the scores: under which heads they came about is chance."""
+        state = asdict(self)
+        del state['scores']
+        return state
+
+    @classmethod
+    def restored(cls, state: dict[str, list]) -> 'Running':
+        """From ``state``; the return of the scores is not known."""
+        return cls(**state, scores=[float('nan')] * len(state['successes']))
 
 
 class Episode(NamedTuple):
@@ -132,7 +155,7 @@ class Trainer:
         # Mean and scale of the states, float32 [S] each, once the warm-up has shown them.
         self.normalizer: tuple[np.ndarray, np.ndarray] | None = None
         self.heads: RewardHeads | None = None
-        self.heads_version = 0
+        self.heads_version = self.heads_transitions = 0
         self.steps = 0
         self.acted = 0
         self.updates = 0
@@ -142,7 +165,7 @@ class Trainer:
         self.vlm_reward_mean = float('nan')
         self.recent = deque[bool](maxlen=WINDOW)
         self.last_evaluation: Evaluation | None = None
-        self._running: dict[int, dict[str, list]] = {}
+        self._running: dict[int, Running] = {}
         # The action that is held in the warm-up, and for how many more steps, of each source.
         self._held: dict[int, tuple[np.ndarray, int]] = {}
 
@@ -167,8 +190,23 @@ class Trainer:
         number = self.started[source]
         self.started[source] += 1
         self._held.pop(source, None)
-        self._running[source] = {'success': [], 'reward': [], 'score': [], 'agent': []}
+        self._running[source] = Running()
         return number
+
+    def resume_episode(self, source: int = 0) -> tuple[int, int, np.ndarray] | None:
+        """Go on with the episode of a source that was running at ``save``.
+
+        Returns:
+            Its number, how many of its steps were taken in, and the actions that were chosen
+            (float32 [>= steps, A], in the environment's units): once they have been carried out
+            again, it goes on. None when there is no such episode.
+        """
+        running = self._running.get(source)
+        if running is None or not running.successes:
+            return None
+        steps = len(running.successes)
+        self.acted = self.steps + len(running.actions) - steps
+        return self.started[source] - 1, steps, np.array(running.actions, np.float32)
 
     def act(self, state: np.ndarray, step: int, source: int = 0) -> tuple[np.ndarray, str]:
         """Choose the action of a training step.
@@ -192,8 +230,10 @@ class Trainer:
                     noise = self.generator.normal(0, self.config.partner_noise, scaled.shape)
                     scaled = np.clip(scaled + noise, -1, 1)
             self.acted += 1
-            self._running[source]['agent'].append(agent)
-            return self.unscale(scaled), agent
+            action = self.unscale(scaled)
+            self._running[source].agents.append(agent)
+            self._running[source].actions.append(action.tolist())
+            return action, agent
 
     def _random_action(self, source: int) -> np.ndarray:
         """Uniform in [-1, 1], and the same again for ``warmup_hold`` steps of an episode."""
@@ -251,15 +291,15 @@ class Trainer:
         self.replay.add(transition)
         self.steps += 1
         running = self._running[transition.source]
-        running['success'].append(transition.success)
-        running['reward'].append(transition.task_reward)
-        running['score'].append(score)
+        running.successes.append(bool(transition.success))
+        running.rewards.append(float(transition.task_reward))
+        running.scores.append(float(score))
 
     def end_episode(self, source: int, episode: int) -> Episode:
         """Close the running episode of a source: counts positives, may end the relay."""
         running = self._running.pop(source)
-        success = running['success']
-        acted = set(running['agent'])
+        success = running.successes
+        acted = set(running.agents)
         if acted <= {RANDOM}:
             phase = RANDOM
         elif not self.method.relay:
@@ -276,15 +316,15 @@ class Trainer:
             episode,
             len(success),
             phase,
-            float(np.sum(running['reward'])),
-            float(np.sum(running['score'])),
+            float(np.sum(running.rewards)),
+            float(np.sum(running.scores)),
             any(success),
             bool(success and success[-1]),
         )
 
-    def set_heads(self, heads: RewardHeads, version: int) -> None:
-        """Use these heads for relabelling from now on."""
-        self.heads, self.heads_version = heads, version
+    def set_heads(self, heads: RewardHeads, version: int, transitions: int = 0) -> None:
+        """Use these heads, that have seen so many transitions, for relabelling from now on."""
+        self.heads, self.heads_version, self.heads_transitions = heads, version, transitions
 
     def set_goal(self, goal_embedding: np.ndarray) -> None:
         """Compare with this goal image (raw embedding, float32 [E]) from now on."""
@@ -416,6 +456,10 @@ class Trainer:
         arrays = {'replay': self.replay.state(), 'torch_rng': torch.get_rng_state().numpy()}
         for name, agent in self.agents.items():
             agent.save(folder / f'{name}_agent.zip', self.steps, self.normalizer)
+        if self.heads is not None:
+            names = ('image_head', 'text_head', 'anchor', 'center')
+            values = (*self.heads.flat(), *self.heads.frame_of_reference())
+            arrays['heads'] = dict(zip(names, values, strict=True))
         if self.normalizer is not None:
             arrays['normalizer'] = dict(zip(('mean', 'scale'), self.normalizer, strict=True))
             # To go on from to the bit; the others are for those who use the policies.
@@ -431,6 +475,13 @@ class Trainer:
                 'forgiven': self.forgiven,
                 'started': list(self.started.items()),
                 'recent': list(self.recent),
+                'heads': {
+                    'layer_sizes': self.heads.layer_sizes if self.heads is not None else (),
+                    'version': self.heads_version,
+                    'transitions': self.heads_transitions,
+                },
+                'running': [[source, r.state()] for source, r in self._running.items()],
+                'held': [[source, a.tolist(), left] for source, (a, left) in self._held.items()],
                 'relay': self.relay.state(),
                 'agents': {name: agent.counters() for name, agent in self.agents.items()},
                 'generator': generator_to_json(self.generator),
@@ -462,15 +513,21 @@ class Trainer:
         for name, agent in self.agents.items():
             agent.load(folder / f'{name}{"_agent" if scaled is None else SCALED}.zip')
             agent.restore_counters(meta['agents'][name])
+        # Checkpoints of earlier versions have no heads.
+        if 'heads' in arrays:
+            heads = RewardHeads.from_flat(meta['heads']['layer_sizes'], **arrays['heads'])
+            self.set_heads(heads, meta['heads']['version'], meta['heads']['transitions'])
         self.relay_update = None
         self.relay.restore(meta['relay'])
         self.steps, self.updates = meta['steps'], meta['updates']
         self.episodes, self.forgiven = meta['episodes'], meta['forgiven']
         self.started = Counter(dict(meta['started']))
-        # Actions whose frames had not come back are lost with their episode.
+        # Actions whose frames had not come back are lost, unless their episode is gone on with.
         self.acted = self.steps
         self.recent = deque(meta['recent'], maxlen=WINDOW)
-        self._running.clear()
+        # Checkpoints of earlier versions have no running episodes.
+        self._running = {source: Running.restored(r) for source, r in meta.get('running', [])}
+        self._held = {source: (np.array(a), left) for source, a, left in meta.get('held', [])}
         self.generator = generator_from_json(meta['generator'])
         torch.set_rng_state(torch.from_numpy(arrays['torch_rng'].copy()))
 

@@ -48,6 +48,8 @@ class AlignmentNode(FurlNode):
         self.aligner: Aligner | None = None
         # Newest observation of each source that was taken in or given up.
         self.newest = dict.fromkeys(self.config.sources, 0)
+        # What a checkpoint holds of each source: an episode that goes on is played again up to it.
+        self.saved_up_to = dict.fromkeys(self.config.sources, 0)
         self.untold = 0  # observations since the last version was published
         self.losses: dict[str, float] = {}
         # It may lag behind by all that its queues hold, of one topic before the other.
@@ -108,7 +110,9 @@ class AlignmentNode(FurlNode):
             self.config.warmup_steps,
         )
         if self.checkpoint is not None:
-            self.aligner.load(self.checkpoint / ALIGNMENT_FILE)
+            newest = self.aligner.load(self.checkpoint / ALIGNMENT_FILE)
+            if self.config.deterministic:
+                self.saved_up_to |= newest
         self.publish_heads()
         self.take_in()
 
@@ -161,6 +165,9 @@ class AlignmentNode(FurlNode):
         for source, join in self.joins.items():
             before = join.taken
             for _, after, embedding, _ in join.pop():
+                if after.stamp <= self.saved_up_to[source]:
+                    self.episodes[source] = after.episode
+                    continue
                 if not self.fits(embedding):
                     continue
                 if after.episode != self.episodes.get(source):
@@ -175,7 +182,7 @@ class AlignmentNode(FurlNode):
                 if self.aligner.transitions % self.align_config.publish_every == 0:
                     self.publish_heads()
             if join.taken > before:
-                self.newest[source] = join.newest
+                self.newest[source] = max(self.saved_up_to[source], join.newest)
                 self.untold += join.taken - before
         # The learner waits for those that are no step, too: their frames could not be scored.
         if self.untold >= 2 * self.align_config.publish_every:
@@ -212,7 +219,7 @@ class AlignmentNode(FurlNode):
             if missing:
                 response.lacking = self.give_up(request.newest)
                 response.transitions = self.aligner.transitions
-            self.aligner.save(folder / ALIGNMENT_FILE)
+            self.aligner.save(folder / ALIGNMENT_FILE, self.newest)
         except (OSError, ValueError) as error:
             response.error_code, response.error_msg = SaveCheckpoint.Response.FAILED, str(error)
             self.get_logger().error(f'not saved: {error}')
@@ -247,14 +254,15 @@ class AlignmentNode(FurlNode):
         return [
             f'{source or "the source"} up to {stamp / NANOSECONDS:.3f} s'
             for (source, join), stamp in zip(self.joins.items(), wanted, strict=False)
-            if stamp and not join.has_passed(stamp)
+            if stamp > self.saved_up_to[source] and not join.has_passed(stamp)
         ]
 
     def give_up(self, newest: Sequence[Time]) -> list[Time]:
         """Go on without the scores that are missing up to these observations; returns stamps."""
         lacking = []
-        for join, stamp in zip(self.joins.values(), map(to_ns, newest), strict=False):
-            if stamp and not join.has_passed(stamp):
+        wanted = map(to_ns, newest)
+        for (source, join), stamp in zip(self.joins.items(), wanted, strict=False):
+            if stamp > self.saved_up_to[source] and not join.has_passed(stamp):
                 # None of its observations may have come, either.
                 lacking += join.give_up(stamp) or [stamp]
         self.take_in()

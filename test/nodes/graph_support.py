@@ -22,6 +22,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
 from furl_ros.bridge.convert import to_ns
+from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.storage import load_tree
 
@@ -184,7 +185,7 @@ class Probe:
     def __exit__(self, *_: object) -> None:
         self.executor.shutdown()
         self._thread.join(TIMEOUT)
-        self.node.destroy_node()
+        leave(self.node)
         self.context.try_shutdown()
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

@@ -91,7 +91,8 @@ def test_another_seed_gives_another_run(runs, train_run):
     assert (replay['action'][:100] != other['action'][:100]).all(axis=1).all()
 
 
-def test_a_finished_run_that_goes_on_is_the_run_that_never_ended(tmp_path):
+@pytest.mark.parametrize('first', [300, 333], ids=['between episodes', 'within an episode'])
+def test_a_finished_run_that_goes_on_is_the_run_that_never_ended(tmp_path, first):
     short = {'deterministic': True, 'seed': 5, 'checkpoint_every': 0}
 
     def run(name, **changes):
@@ -100,7 +101,7 @@ def test_a_finished_run_that_goes_on_is_the_run_that_never_ended(tmp_path):
         return checkpoints(tmp_path / name)[-1]
 
     whole = run('whole', total_steps=500, run_folder=tmp_path / 'whole')
-    run('parts', total_steps=300, run_folder=tmp_path / 'parts')
+    run('parts', total_steps=first, run_folder=tmp_path / 'parts')
     parts = run('parts', total_steps=500, resume=tmp_path / 'parts')
     for read in (read_trainer, read_alignment):
         one, other = read(whole), read(parts)

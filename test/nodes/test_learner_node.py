@@ -404,6 +404,7 @@ class Interference:
 
 def test_only_what_belongs_to_the_episode_is_learned(tmp_path):
     settings = {'method': 'furl', 'heads': 'paper', 'run_id': 'ours', 'total_steps': 60}
+    settings |= {'exit_when_done': False}  # until the diagnostics have told what was left alone
     with learner(tmp_path, **settings) as (probe, robot, command):
         robot.run = 'ours'
         scored = Scored(probe, robot, run='ours', scoring='cosine')
@@ -416,7 +417,9 @@ def test_only_what_belongs_to_the_episode_is_learned(tmp_path):
             'bad embeddings',
         ):
             probe.wait_for_count('learner_node', name)
+        command.wait_for('checkpoint: step 60')
         probe.command = None
+        command.interrupt()
         assert command.finish() == 0, command.output
     assert command.output.count('of another run (theirs) in this domain: left alone') == 1
     assert 'has restarted' not in command.output

@@ -97,6 +97,16 @@ class TestSetup:
         assert done.returncode == 2
         assert 'colon' in done.stderr
 
+    def test_environment_of_another_folder(self, bare: Path, tmp_path: Path) -> None:
+        other = tmp_path / 'other'
+        other.mkdir()
+        (other / 'file').touch()
+        (bare / '.venv').symlink_to(other)
+        done = run(bare / 'tools' / 'setup')
+        assert done.returncode == 2
+        assert 'is a link to another environment' in done.stderr
+        assert (other / 'file').exists()
+
     def test_unsupported_ros_is_sourced(self, bare: Path, tmp_path: Path) -> None:
         marker = tmp_path / 'humble/share/ament_index/resource_index/packages/ros2cli'
         marker.parent.mkdir(parents=True)

@@ -20,6 +20,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rclpy.topic_or_service_is_hidden import topic_or_service_is_hidden
 
 from .errors import CommandError
+from .leaving import destroy
 
 Names: TypeAlias = list[tuple[str, list[str]]]
 
@@ -201,5 +202,5 @@ def graph(spin_time: float) -> Iterator[Graph]:
         yield Graph(observers, spin_time)
     finally:
         for observer in observers:
-            observer.destroy_node()
+            destroy(observer)
             observer.context.try_shutdown()

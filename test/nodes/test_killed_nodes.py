@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared memory of nodes that were killed goes with the next launch, that of living ones stays."""
+
+import contextlib
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from graph_support import Command, Probe, launch, new_domain, run_node
+
+from furl_ros.bridge.qos import EVENTS
+
+pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+
+LOCK = re.compile('(/dev/shm/fast(?:rtps|dds)_[0-9a-f]{16})_el')
+
+
+def segments_of(group: int) -> set[Path]:
+    """Segments of Fast DDS whose locks the processes of a group have open."""
+    found = set()
+    for process in Path('/proc').glob('[0-9]*'):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if os.getpgid(int(process.name)) == group:
+                files = {os.readlink(file) for file in (process / 'fd').iterdir()}
+                found |= {match[1] for match in map(LOCK.fullmatch, files) if match}
+    return {Path(name) for name in found}
+
+
+def start(domain: int) -> Command:
+    """A simulator that waits for a learner, and speaks in /diagnostics meanwhile."""
+    return run_node(domain, 'sim_node', render=False)
+
+
+def test_the_next_launch_removes_those_of_a_killed_node_alone(tmp_path):
+    # In domains of their own: nodes that know each other remove it themselves.
+    lives, dies = new_domain(), new_domain()
+    with Probe(lives) as probe, start(lives) as living, start(dies) as killed:
+        heard = probe.record(DiagnosticArray, '/diagnostics', EVENTS)
+        probe.command = living
+        probe.wait(lambda: len(heard) > 0, 'a word of the living node')
+        killed.wait_for('drawer-close-v3')
+        kept, left = segments_of(living.process.pid), segments_of(killed.process.pid)
+        assert kept
+        assert left
+        os.killpg(killed.process.pid, signal.SIGKILL)
+        killed.finish()
+        assert all(segment.exists() for segment in left)
+        # A wrong setting ends it at once, after the sweep.
+        with launch(new_domain(), tmp_path, task='nothing-v3') as graph:
+            assert graph.finish() == 1
+        assert not any(segment.exists() for segment in left)
+        assert all(segment.exists() for segment in kept)
+        before = len(heard)
+        probe.wait(lambda: len(heard) > before + 2, 'further words of the living node')

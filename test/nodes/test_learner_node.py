@@ -2,6 +2,7 @@
 """The learner alone, as a process; the test plays the robot."""
 
 import contextlib
+import time
 
 import numpy as np
 import pytest
@@ -271,7 +272,9 @@ class Scored:
         return response
 
     def score(self):
-        stamp = self.robot.now.stamp
+        self.send_score(self.robot.now.stamp)
+
+    def send_score(self, stamp):
         bad = stamp in self.bad
         status = FrameScore.BAD_FRAME if bad else FrameScore.OK
         message = FrameScore(run=self.run, status=status)
@@ -312,6 +315,64 @@ def test_potentials_have_the_frame_before_of_every_step(tmp_path):
         if s.episode == 1
     ]
     assert float(episode['vlm_return']) == pytest.approx(sum(rewards), abs=1e-3)
+
+
+def assert_nothing_was_dropped(folder, robot, command, steps):
+    """Every episode that was asked for was learned, from its first step on."""
+    assert command.finish() == 0, command.output
+    assert robot.seeds == [episode_seed(SEED, 0, number) for number in range(steps // LENGTH)]
+    replay, trainer = read_trainer(checkpoints(folder / 'run')[-1])
+    assert trainer['steps'] == steps
+    assert replay['stamp'].tolist() == [s.stamp for s in robot.sent]
+
+
+@pytest.mark.parametrize('deterministic', [False, True])
+def test_a_start_that_takes_longer_than_the_stall_timeout_is_no_stall(tmp_path, deterministic):
+    """First the robot is late, then the reward node."""
+    domain = new_domain()
+    parameters = SETTINGS | {
+        'run_folder': tmp_path / 'run',
+        'method': 'vlm',
+        'total_steps': 20,
+        'deterministic': deterministic,
+    }
+    with Probe(domain) as probe, run_node(domain, 'learner_node', **parameters) as command:
+        probe.command = command
+        statuses = probe.record(TrainingStatus, 'training_status')
+
+        def wait_longer_than_the_timeout(name):
+            probe.wait(lambda: statuses and name in statuses[-1].detail, f'waiting for {name}')
+            end = time.monotonic() + 1.5 * SETTINGS['stall_timeout']
+            probe.wait(lambda: time.monotonic() > end, 'the time to pass')
+            assert name in statuses[-1].detail
+
+        wait_longer_than_the_timeout('source_info')
+        robot = Robot(probe)
+        wait_longer_than_the_timeout('waiting for prompt_embedding')
+        Scored(probe, robot, scoring='cosine')
+        probe.command = None
+        assert_nothing_was_dropped(tmp_path, robot, command, steps=20)
+    assert 'nothing heard of' not in command.output
+
+
+def test_bit_for_bit_an_answer_and_a_score_that_are_late_are_waited_for(tmp_path):
+    class Late(Scored):
+        late = 1_007 + 3 * 7  # a stamp: that of the third step
+
+        def score(self):
+            if self.robot.now.stamp != self.late:
+                self.send_score(self.robot.now.stamp)
+
+    settings = {'method': 'vlm', 'deterministic': True, 'total_steps': 20}
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        robot.deaf_to = {0}
+        scored = Late(probe, robot, scoring='cosine')
+        command.wait_for(r'nothing heard of the source for \d+ s: waiting')
+        robot.sense(1, np.asarray(robot.answered[0].action, np.float32))
+        command.wait_for(r'nothing heard of the reward node for \d+ s: waiting')
+        scored.send_score(scored.late)
+        probe.command = None
+        assert_nothing_was_dropped(tmp_path, robot, command, steps=20)
 
 
 @pytest.mark.parametrize(

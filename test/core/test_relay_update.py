@@ -11,7 +11,7 @@ from stable_baselines3.common import policies
 
 from furl_ros.core.agents import Agent
 from furl_ros.core.config import TrainConfig
-from furl_ros.core.relay_update import RelayUpdate
+from furl_ros.core.relay_update import NotFiniteError, RelayUpdate
 from furl_ros.core.replay import Batch
 
 STATES = gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32)
@@ -165,6 +165,55 @@ def test_wide_nets_stay_near_plain_sb3():
         ours_now, plain_now = ours[name].sac.policy, plain.agents[name].policy
         for one, other in zip(ours_now.parameters(), plain_now.parameters(), strict=True):
             assert (one - other).abs().mean() < 1e-7
+
+
+def spoilt(batch, rewards, where, value):
+    """The batch and rewards with one value replaced in a part of them, or in an agent's rewards."""
+    agent = where.removeprefix('rewards of ')
+    part = (rewards[agent] if agent in rewards else getattr(batch, where)).clone()
+    part[3, 0] = value
+    if agent in rewards:
+        return batch, rewards | {agent: part}
+    return batch._replace(**{where: part}), rewards
+
+
+@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize(
+    'where', ['rewards of vlm', 'rewards of sac', 'states', 'actions', 'next_states']
+)
+@pytest.mark.parametrize('before', [0, 3])
+def test_an_update_that_is_not_finite_changes_no_agent(where, value, before):
+    """Bit for bit; the agents go on from there as if it had never been asked for."""
+    agents, others = made(), made()
+    update, undisturbed = update_of(agents), update_of(others)
+    *first, (batch, rewards), last = batches(before + 2)
+    for number, good in enumerate(first):
+        for one in (update, undisturbed):
+            torch.manual_seed(number)
+            one(*good)
+    known, figures = {n: tensors(agents[n].sac) for n in NAMES}, update.figures()
+    with pytest.raises(NotFiniteError, match='of vlm, sac are not finite'):
+        update(*spoilt(batch, rewards, where, value))
+    for name in NAMES:
+        assert_same(known[name], tensors(agents[name].sac), rtol=0, atol=0)
+        assert agents[name].sac._n_updates == before
+    assert update.figures() == figures
+    for one in (update, undisturbed):
+        torch.manual_seed(99)
+        one(*last)
+    for name in NAMES:
+        assert_same(tensors(others[name].sac), tensors(agents[name].sac), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_an_agent_alone_is_left_as_it_was(name):
+    agents = made((name,))
+    update = update_of(agents)
+    ((batch, rewards),) = batches(1)
+    known = tensors(agents[name].sac)
+    with pytest.raises(NotFiniteError, match=f'of {name} are not finite'):
+        update(*spoilt(batch, rewards, f'rewards of {name}', torch.nan))
+    assert_same(known, tensors(agents[name].sac), rtol=0, atol=0)
 
 
 def test_no_figures_before_the_first_update():

@@ -4,11 +4,14 @@
 import contextlib
 import time
 
+import gymnasium
 import numpy as np
 import pytest
+import torch
 from action_msgs.msg import GoalStatus
 from graph_support import Probe, checkpoints, new_domain, read_table, read_trainer, run_node
 from rclpy.action import ActionClient
+from torch.utils._pytree import tree_leaves
 
 from furl_interfaces.action import Train
 from furl_interfaces.msg import (
@@ -25,6 +28,8 @@ from furl_ros.bridge.convert import to_float_field, to_heads_msg, to_ns, to_time
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.qos import LATCHED, LOCKSTEP
 from furl_ros.bridge.steps import to_observation
+from furl_ros.core.agents import Agent
+from furl_ros.core.config import TrainConfig
 from furl_ros.core.heads import RewardHeads as Heads
 from furl_ros.core.seeds import episode_seed
 
@@ -373,6 +378,35 @@ def test_bit_for_bit_an_answer_and_a_score_that_are_late_are_waited_for(tmp_path
         scored.send_score(scored.late)
         probe.command = None
         assert_nothing_was_dropped(tmp_path, robot, command, steps=20)
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(tmp_path):
+    """The last checkpoint is whole, and knows nothing of that update."""
+    # What is accepted and cannot go well: the temperature grows by the factor e in every update.
+    settings = {'learning_rate': 1.0, 'gamma': 1.0, 'checkpoint_every': 10, 'total_steps': 400}
+    with learner(tmp_path, **settings) as (probe, _, command):
+        statuses = probe.record(TrainingStatus, 'training_status')
+        probe.command = None
+        assert command.finish() == 1, command.output
+        probe.wait(lambda: statuses[-1].state == TrainingStatus.FAILED, 'the last status')
+    assert command.output.count('not finite') == 1, command.output
+    assert 'losses of vlm are not finite' in statuses[-1].detail
+    assert 'Traceback' not in command.output
+    newest = checkpoints(tmp_path / 'run')[-1]
+    replay, trainer = read_trainer(newest)
+    assert WARMUP < trainer['steps'] <= statuses[-1].total_steps < 400
+    assert len(replay['stamp']) == trainer['steps']
+    assert 0 < trainer['updates'] <= statuses[-1].updates
+    agent = Agent(
+        TrainConfig(hidden_units=SETTINGS['hidden_units']),
+        gymnasium.spaces.Box(-np.inf, np.inf, (3,), np.float32),
+        gymnasium.spaces.Box(LOW, HIGH),
+        seed=0,
+    )
+    agent.load(newest / 'vlm_agent.zip')
+    for parameters in agent.sac.get_parameters().values():
+        for value in tree_leaves(parameters):
+            assert not isinstance(value, torch.Tensor) or value.isfinite().all()
 
 
 @pytest.mark.parametrize(

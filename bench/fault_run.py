@@ -98,6 +98,12 @@ class Graph:
         """What was printed so far."""
         return self.log.read_text(errors='replace')
 
+    @property
+    def tail(self) -> str:
+        """The end of what was printed, without the lines about progress."""
+        lines = [line for line in self.output.splitlines() if ' | success' not in line]
+        return '\n'.join(lines[-40:])
+
     def pid_of(self, name: str) -> int:
         """Process of a node, or of the launch; 0 where it has not been started yet."""
         if name == 'launch':
@@ -166,7 +172,7 @@ class Judge:
         torch.set_num_threads(1)
         self.vlm = load_vlm(VlmConfig(device='cpu'))
         self.embeddings: dict[int, np.ndarray] = {}
-        self.rows = 0
+        self.rows = self.lacking = 0
 
     def judge(self, folder: Path) -> Found | None:
         """Look at the newest checkpoint of a run; None where there is none that can be read."""
@@ -180,7 +186,8 @@ class Judge:
         kept = {row.tobytes() for row in replay['embedding']}
         frames = np.concatenate([rings[name]['embeddings'] for name in ('positives', 'negatives')])
         foreign = sum(frame.tobytes() not in kept for frame in frames)
-        lost = abs(trainer['steps'] - alignment['transitions'])
+        lacking = trainer['steps'] - alignment['transitions']
+        lost, self.lacking = abs(lacking - self.lacking), lacking
         new = {
             n: a[max(0, self.rows - 1) :] for n, a in replay.items() if len(a) == trainer['steps']
         }

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import ParameterDescriptor, ParameterType
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.service import Service
@@ -53,6 +54,15 @@ class FurlNode(Node):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        # Stamps of a run come from one clock. rclpy would let it be changed in the middle.
+        self.set_descriptor(
+            'use_sim_time',
+            ParameterDescriptor(
+                type=ParameterType.PARAMETER_BOOL,
+                description="Take the clock's time from /clock; decided at the start.",
+                read_only=True,
+            ),
+        )
         self.run = declare(self, RunConfig)
         self.counts: Counter[str] = Counter()
         self._strangers: set[str] = set()
@@ -202,9 +212,10 @@ def _set_by_signals(stop: threading.Event) -> None:
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
+    # In this order no signal is lost between the handlers of the start and these.
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def wait() -> None:
         os.read(reading, 1)

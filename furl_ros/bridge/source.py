@@ -113,6 +113,11 @@ class Source:
         return ''
 
     @property
+    def lockstep(self) -> bool:
+        """Whether the robot waits for the action of each observation."""
+        return self.info.lockstep
+
+    @property
     def period_ns(self) -> int:
         """Time between two stamps of a lock-step episode, nanoseconds."""
         return round(self.info.control_period * NANOSECONDS)
@@ -270,7 +275,7 @@ class Source:
         ahead, steps = sensed.stamp - before.stamp, sensed.step - before.step
         if ahead <= 0 or steps <= 0:
             return False
-        if self.info.lockstep:
+        if self.lockstep:
             return self._answered and steps == 1 and sensed.previous_stamp == before.stamp
         # It does not wait for us, so that some may have been lost on the way; but not this many.
         return ahead <= NANOSECONDS * (1 + 10 * steps * self.info.control_period)

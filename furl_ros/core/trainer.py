@@ -47,6 +47,17 @@ class Running:
     rewards: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
+    def state(self) -> dict[str, list]:
+        """Everything but the scores: under which heads they came about is chance."""
+        state = asdict(self)
+        del state['scores']
+        return state
+
+    @classmethod
+    def restored(cls, state: dict[str, list]) -> 'Running':
+        """From ``state``; the return of the scores is not known."""
+        return cls(**state, scores=[float('nan')] * len(state['successes']))
+
 
 class Episode(NamedTuple):
     """One finished training episode."""
@@ -144,7 +155,7 @@ class Trainer:
         # Mean and scale of the states, float32 [S] each, once the warm-up has shown them.
         self.normalizer: tuple[np.ndarray, np.ndarray] | None = None
         self.heads: RewardHeads | None = None
-        self.heads_version = 0
+        self.heads_version = self.heads_transitions = 0
         self.steps = 0
         self.acted = 0
         self.updates = 0
@@ -311,9 +322,9 @@ class Trainer:
             bool(success and success[-1]),
         )
 
-    def set_heads(self, heads: RewardHeads, version: int) -> None:
-        """Use these heads for relabelling from now on."""
-        self.heads, self.heads_version = heads, version
+    def set_heads(self, heads: RewardHeads, version: int, transitions: int = 0) -> None:
+        """Use these heads, that have seen so many transitions, for relabelling from now on."""
+        self.heads, self.heads_version, self.heads_transitions = heads, version, transitions
 
     def set_goal(self, goal_embedding: np.ndarray) -> None:
         """Compare with this goal image (raw embedding, float32 [E]) from now on."""
@@ -445,6 +456,10 @@ class Trainer:
         arrays = {'replay': self.replay.state(), 'torch_rng': torch.get_rng_state().numpy()}
         for name, agent in self.agents.items():
             agent.save(folder / f'{name}_agent.zip', self.steps, self.normalizer)
+        if self.heads is not None:
+            names = ('image_head', 'text_head', 'anchor', 'center')
+            values = (*self.heads.flat(), *self.heads.frame_of_reference())
+            arrays['heads'] = dict(zip(names, values, strict=True))
         if self.normalizer is not None:
             arrays['normalizer'] = dict(zip(('mean', 'scale'), self.normalizer, strict=True))
             # To go on from to the bit; the others are for those who use the policies.
@@ -460,7 +475,12 @@ class Trainer:
                 'forgiven': self.forgiven,
                 'started': list(self.started.items()),
                 'recent': list(self.recent),
-                'running': [[source, asdict(r)] for source, r in self._running.items()],
+                'heads': {
+                    'layer_sizes': self.heads.layer_sizes if self.heads is not None else (),
+                    'version': self.heads_version,
+                    'transitions': self.heads_transitions,
+                },
+                'running': [[source, r.state()] for source, r in self._running.items()],
                 'held': [[source, a.tolist(), left] for source, (a, left) in self._held.items()],
                 'relay': self.relay.state(),
                 'agents': {name: agent.counters() for name, agent in self.agents.items()},
@@ -493,6 +513,10 @@ class Trainer:
         for name, agent in self.agents.items():
             agent.load(folder / f'{name}{"_agent" if scaled is None else SCALED}.zip')
             agent.restore_counters(meta['agents'][name])
+        # Checkpoints of earlier versions have no heads.
+        if 'heads' in arrays:
+            heads = RewardHeads.from_flat(meta['heads']['layer_sizes'], **arrays['heads'])
+            self.set_heads(heads, meta['heads']['version'], meta['heads']['transitions'])
         self.relay_update = None
         self.relay.restore(meta['relay'])
         self.steps, self.updates = meta['steps'], meta['updates']
@@ -502,7 +526,7 @@ class Trainer:
         self.acted = self.steps
         self.recent = deque(meta['recent'], maxlen=WINDOW)
         # Checkpoints of earlier versions have no running episodes.
-        self._running = {source: Running(**r) for source, r in meta.get('running', [])}
+        self._running = {source: Running.restored(r) for source, r in meta.get('running', [])}
         self._held = {source: (np.array(a), left) for source, a, left in meta.get('held', [])}
         self.generator = generator_from_json(meta['generator'])
         torch.set_rng_state(torch.from_numpy(arrays['torch_rng'].copy()))

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from graph_support import RECORDER, Probe, new_domain, run_node
-from rcl_interfaces.msg import Parameter, ParameterValue
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from visualization_msgs.msg import Marker
@@ -203,7 +205,7 @@ def test_a_malformed_reset_changes_nothing(lockstep):
 
 def test_a_malformed_call_of_a_service_of_ros_is_counted(lockstep):
     value = ParameterValue(type=90)
-    request = {'parameters': [Parameter(name='horizon', value=value)]}
+    request = {'parameters': [ParameterMessage(name='horizon', value=value)]}
     answer = lockstep.probe.call(SetParameters, 'sim_node/set_parameters', **request)
     assert not answer.results
     lockstep.probe.wait_for_count('sim_node', 'failed calls')
@@ -218,6 +220,16 @@ def test_nothing_moves_after_the_end_of_an_episode(lockstep, episode):
     lockstep.send(to_ns(observation.header.stamp), np.zeros(4))
     lockstep.probe.wait_for_count('sim_node', 'actions for another observation', refused + 1)
     assert lockstep.observations[-1].step == HORIZON
+
+
+def test_the_clock_of_a_running_node_cannot_be_changed(lockstep):
+    wanted = Parameter('use_sim_time', value=True).to_parameter_msg()
+    name = 'sim_node/set_parameters'
+    (result,) = lockstep.probe.call(SetParameters, name, parameters=[wanted]).results
+    assert not result.successful
+    assert 'read-only parameter: use_sim_time' in result.reason
+    answer = lockstep.probe.call(GetParameters, 'sim_node/get_parameters', names=['use_sim_time'])
+    assert not answer.values[0].bool_value
 
 
 def test_the_goal_image_is_latched(lockstep):

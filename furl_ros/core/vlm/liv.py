@@ -14,6 +14,7 @@ import torch
 
 from furl_ros.core.vlm import weights
 from furl_ros.core.vlm.open_clip_model import OpenClipVlm, build
+from furl_ros.core.vlm_names import local_file
 
 # OpenAI's RN50 with OpenAI's activation; 224 pixels, CLIP's mean and deviation, embeddings 1024-d.
 MODEL = 'RN50-quickgelu'
@@ -39,7 +40,7 @@ def load_liv(name: str, file: str, device: torch.device, micro_batch: int) -> Op
         SettingError: the file is missing, cannot be read without running code, or holds something
             else.
     """
-    path = weights.local_file(name, file)
+    path = local_file(name, file)
     state = clip_weights(name, path)
 
     def load(model: torch.nn.Module) -> None:

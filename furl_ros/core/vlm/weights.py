@@ -32,20 +32,6 @@ OPENAI_CACHE = Path('~/.cache/clip')
 LONGEST_REASON = 200
 
 
-def local_file(name: str, file: str) -> Path:
-    """Path of a file that somebody named in ``vlm``.
-
-    Raises:
-        SettingError: there is no such file.
-    """
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise SettingError(
-            f'vlm is {name!r}: there is no file {str(path)!r}; accepted: the path of a file'
-        )
-    return path
-
-
 def tag_file(name: str, model: str, tag_config: dict[str, Any]) -> Path:
     """File of a pretrained tag of open_clip; downloaded once.
 

@@ -183,6 +183,29 @@ def test_sigterm_ends_the_processes_too(start, launch_file):
     assert 'interrupted 1 times' in launch.output
 
 
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_launch_file_is_loaded_ends_it_quietly(start, tmp_path, number):
+    path = tmp_path / 'slow.launch.py'
+    path.write_text(f"print('loading', flush=True)\nimport time\ntime.sleep({TIMEOUT_S})\n")
+    launch = start('launch', str(path))
+    launch.wait_for('loading')
+    launch.process.send_signal(number)
+    assert launch.finish() == 0
+    assert launch.output == 'loading\n'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_held_back_from_the_beginning_ends_it_quietly(number):
+    code = (
+        'import os, signal, sys;'
+        f'signal.pthread_sigmask(signal.SIG_BLOCK, [{number}]); os.kill(os.getpid(), {number});'
+        'os.execv(sys.argv[1], sys.argv[1:])'
+    )
+    command = Command([sys.executable, '-c', code, *ros2_argv('pkg', 'list')])
+    assert command.finish() == 0
+    assert command.output == ''
+
+
 def test_show_args(run_cli, launch_file):
     result, output = run_cli('launch', launch_file, '--show-args')
     assert result == 0

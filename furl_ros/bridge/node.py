@@ -9,13 +9,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor, ParameterType
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
 
 from furl_ros.bridge.config import RunConfig
@@ -88,6 +89,26 @@ class FurlNode(Node):
         """Count a message that could not be used, and say so without flooding the log."""
         self.counts[what] += 1
         self.get_logger().warning(f'{what}: {why}', throttle_duration_sec=5.0)
+
+    def create_service(
+        self, srv_type: type, srv_name: str, callback: Callable, **named: Any
+    ) -> Service:
+        """Serve calls; of the parameter services, one that fails gets an empty answer.
+
+        rclpy makes those with it. They raise at a parameter of an unknown type, and what a callback
+        raises ends the node.
+        """
+        if not srv_type.__module__.startswith('rcl_interfaces.'):
+            return super().create_service(srv_type, srv_name, callback, **named)
+
+        def serve(request: Any, response: Any) -> Any:
+            try:
+                return callback(request, response)
+            except Exception as error:
+                self.count_bad('failed calls', f'{srv_name}: {type(error).__name__}: {error}')
+                return srv_type.Response()
+
+        return super().create_service(srv_type, srv_name, serve, **named)
 
     @property
     def run_id(self) -> str:

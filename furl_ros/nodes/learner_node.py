@@ -214,13 +214,20 @@ class LearnerNode(FurlNode):
         ):
             return
         # Run ids begin with their time: of two that started at once one knows that it is the later.
-        if message.run < self.run_id:
+        if message.run < self.run_id and self.has_twin:
             raise SettingError(
                 f'another graph has these names in this ROS domain (run {message.run or "by hand"}'
                 f' in {message.run_folder or "a folder not made yet"}); choose another domain'
                 ' (ROS_DOMAIN_ID=<number>) or a namespace (namespace:=<name>)'
             )
         self.is_ours(message, 'training_status')
+
+    @property
+    def has_twin(self) -> bool:
+        """Whether another node with our name publishes its status; anybody else may only say so."""
+        mine = self.get_name(), self.get_namespace()
+        found = self.get_publishers_info_by_topic('training_status')
+        return sum((one.node_name, one.node_namespace) == mine for one in found) > 1
 
     def use_heads(self, transitions: int) -> None:
         """Give the trainer the heads that have seen so much, and forget the older ones."""

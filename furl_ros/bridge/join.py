@@ -179,7 +179,8 @@ class StampJoin(Generic[S]):
 
     def _drop_passed_scores(self) -> None:
         """Nobody asked for those that still wait for an observation when its turn is over."""
-        passed = [s for s in self._scores if s not in self._known and self.has_passed(s)]
+        oldest = min(self._done)
+        passed = [s for s in self._scores if s < oldest and s not in self._known]
         for stamp in passed:
             del self._scores[stamp]
             self.counts['scores in the past'] += 1

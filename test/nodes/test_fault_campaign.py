@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from graph_support import Command, new_domain
+from graph_support import TIMEOUT, Command, new_domain
 
 BENCH = Path(__file__).parents[2] / 'bench' / 'faults'
 COUNTS = ('lost', 'misjoined', 'foreign', 'unreadable_checkpoints', 'left_over_processes', 'hangs')
@@ -14,7 +14,12 @@ def test_no_promise_is_broken_by_one_fault_of_each_kind(tmp_path):
     rows = tmp_path / 'rows.jsonl'
     argv = [str(BENCH), '--short', '--json', '--out', str(rows)]
     with Command(argv, new_domain(), tmp_path) as command:
-        code = command.finish()
+        try:
+            code = command.finish()
+        finally:
+            # Its graphs are in sessions of their own: it ends them itself.
+            command.process.terminate()
+            command.process.wait(TIMEOUT)
     result = json.loads(command.output.splitlines()[-1])
     assert result['broken'] == [], command.output
     assert code == 0

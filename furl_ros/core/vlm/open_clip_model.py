@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from furl_ros.core.settings import SettingError
+from furl_ros.core.settings import SettingError, explained
 from furl_ros.core.vlm import weights as weight_files
 from furl_ros.core.vlm.frozen import freeze, pack
 from furl_ros.core.vlm.open_clip_library import open_clip, pretrained
@@ -177,7 +177,7 @@ def build(
         SettingError: the model or its tokenizer cannot be built here, or what ``load`` raises.
     """
     with _own_random_numbers(), _quiet():
-        with weight_files.explained(f'vlm is {name!r}: it cannot be built here'):
+        with explained(f'vlm is {name!r}: it cannot be built here'):
             config = open_clip.get_model_config(model)
             built = open_clip.create_model(
                 model,
@@ -221,7 +221,7 @@ def load_weights(
         SettingError: the file cannot be read without running code, or is of another model.
     """
     refused = f'vlm is {name!r}: {str(path)!r} does not hold plain weights of {model}'
-    with weight_files.explained(f'{refused}; accepted: its state dict, safetensors or torch.save'):
+    with explained(f'{refused}; accepted: its state dict, safetensors or torch.save'):
         if weight_files.is_torchscript(path):
             weight_files.check_torchscript(name, path, tag)
             built.load_state_dict(torch.jit.load(path, map_location='cpu').state_dict())

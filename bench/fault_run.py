@@ -80,6 +80,7 @@ class Graph:
 
     def __init__(self, log: Path, folder: Path, **arguments: Any) -> None:
         self.log, self.folder = log, folder
+        self._began = False
         words = [
             f'{n}:={str(v).lower() if v in (True, False) else v}' for n, v in arguments.items()
         ]
@@ -113,7 +114,11 @@ class Graph:
 
     @property
     def steps(self) -> int:
-        """Environment steps as last written to the curves; 0 before the first row."""
+        """Environment steps as last written to the curves; 0 until the learner has begun."""
+        # Before, the last rows may be of work that an earlier launch lost.
+        self._began = self._began or 'learner_node]: run folder: ' in self.output
+        if not self._began:
+            return 0
         try:
             with open(self.folder / 'curves.csv', 'rb') as file:
                 file.seek(max(0, os.path.getsize(file.name) - 4_096))
@@ -172,7 +177,9 @@ class Judge:
         torch.set_num_threads(1)
         self.vlm = load_vlm(VlmConfig(device='cpu'))
         self.embeddings: dict[int, np.ndarray] = {}
-        self.rows = self.lacking = 0
+        self.rows = 0
+        # Steps of the learner less those of the alignment: as a run was resumed, and as last seen.
+        self.resumed_with = self.lacking = 0
 
     def judge(self, folder: Path) -> Found | None:
         """Look at the newest checkpoint of a run; None where there is none that can be read."""
@@ -186,15 +193,27 @@ class Judge:
         kept = {row.tobytes() for row in replay['embedding']}
         frames = np.concatenate([rings[name]['embeddings'] for name in ('positives', 'negatives')])
         foreign = sum(frame.tobytes() not in kept for frame in frames)
-        lacking = trainer['steps'] - alignment['transitions']
-        lost, self.lacking = abs(lacking - self.lacking), lacking
         new = {
             n: a[max(0, self.rows - 1) :] for n, a in replay.items() if len(a) == trainer['steps']
         }
         first = min(1, self.rows)  # the row before the new ones is only looked back at
         self.rows = trainer['steps']
         more = self._rows(new, first)
-        return Found(trainer['steps'], lost + more.lost, more.misjoined, foreign + more.foreign)
+        # The alignment may be ahead of a learner that was interrupted, but not behind.
+        if self._began(new).any():
+            self.resumed_with = self.lacking
+        self.lacking = trainer['steps'] - alignment['transitions']
+        behind = max(0, self.lacking - self.resumed_with)
+        self.resumed_with += behind
+        return Found(trainer['steps'], behind + more.lost, more.misjoined, foreign + more.foreign)
+
+    @staticmethod
+    def _began(rows: dict[str, np.ndarray]) -> np.ndarray:
+        """Whether the simulator was started anew before each row, bool [N]."""
+        numbers = np.array([read_state(state) for state in rows['next_state']])
+        anew = (rows['step'] == 1) & (numbers == 1)
+        anew[:1] = False
+        return anew
 
     def _rows(self, rows: dict[str, np.ndarray], first: int) -> Found:
         count = len(rows['stamp'])
@@ -207,10 +226,10 @@ class Judge:
         joined = (before == numbers - 1) & (rows['task_reward'] == success - 1.0)
         joined &= ~success | (rows['step'] >= SUCCESS_FROM)
         joined &= self._shows(numbers, rows['embedding'].astype(np.float32))
-        lost = 0
+        lost, began = 0, self._began(rows)
         for row in range(max(1, first), count):
-            if numbers[row] <= numbers[row - 1] and rows['step'][row] == numbers[row] == 1:
-                continue  # the simulator was started anew
+            if began[row]:
+                continue
             same = rows['episode'][row] == rows['episode'][row - 1]
             gap = numbers[row] - numbers[row - 1] - (1 if same else 2)
             joined[row] &= gap >= 0 and rows['stamp'][row] > rows['stamp'][row - 1]

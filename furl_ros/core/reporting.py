@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Curves of a run: CSV tables for programs, TensorBoard for people, one line for the terminal."""
 
+import threading
 import time
 
 from torch.utils.tensorboard import SummaryWriter
@@ -30,6 +31,12 @@ CURVES = (
 STAGES = ('total_steps', 'wall_seconds', 'cpu_seconds', 'stage', 'stage_seconds')
 
 
+def _tell(end: threading.ExceptHookArgs) -> None:
+    """Print what ended a thread; not that it could not write: TensorBoard raises that once more."""
+    if not isinstance(end.exc_value, OSError):
+        threading.__excepthook__(end)
+
+
 class Reporter:
     """Writes what happens in a run to its folder, row by row.
 
@@ -45,6 +52,7 @@ class Reporter:
         self.evaluations = Table(run.path / 'evaluations.csv', Evaluation._fields, step)
         self.curves = Table(run.path / 'curves.csv', CURVES, step)
         self.stages = Table(run.path / 'stages.csv', STAGES, step)
+        threading.excepthook = _tell
         self.board = SummaryWriter(str(run.path / 'tensorboard'), purge_step=step)
         self.started = time.monotonic()
         self._mark = (step, self.started)

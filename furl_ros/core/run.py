@@ -97,13 +97,16 @@ def check_unlocked(folder: str | Path) -> None:
     """Check that no process writes to a run folder.
 
     Raises:
-        SettingError: names the process.
+        SettingError: names the process, or says why the folder cannot be written to.
     """
     lock = Lock(Path(folder).expanduser() / LOCK)
     if not lock.path.exists():
         return
-    if not lock.acquire():
-        raise SettingError(_locked(folder, lock))
+    try:
+        if not lock.acquire():
+            raise SettingError(_locked(folder, lock))
+    except OSError as error:
+        raise SettingError(_unwritable(folder, error)) from None
     lock.release()
 
 
@@ -111,6 +114,13 @@ def _locked(folder: str | Path, lock: Lock) -> str:
     return (
         f"run_folder is '{folder}'; accepted: a folder that nobody writes to; {lock.holder} writes"
         ' to this one'
+    )
+
+
+def _unwritable(folder: str | Path, error: OSError) -> str:
+    return (
+        f'run_folder is {str(folder)!r}; accepted: a folder that can be made and written to'
+        f' ({error.strerror})'
     )
 
 
@@ -138,10 +148,7 @@ class RunFolder:
             if not (self.path / CONFIG).exists():
                 write_whole(self.path / CONFIG, yaml.safe_dump(config, sort_keys=False))
         except OSError as error:
-            raise SettingError(
-                f'run_folder is {str(path)!r}; accepted: a folder that can be made and written to'
-                f' ({error.strerror})'
-            ) from None
+            raise SettingError(_unwritable(path, error)) from None
 
     def close(self) -> None:
         """Let others write to the folder."""

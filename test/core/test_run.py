@@ -2,15 +2,26 @@
 """The folder of a run: config, checkpoints, tables, reports."""
 
 import csv
+import errno
 import math
+import threading
 from types import SimpleNamespace
 
 import pytest
 import yaml
 
+from furl_ros.core.locks import Lock
 from furl_ros.core.methods import METHODS
 from furl_ros.core.reporting import Reporter
-from furl_ros.core.run import RunFolder, Table, check_fit, find_checkpoint, load_config, run_of
+from furl_ros.core.run import (
+    RunFolder,
+    Table,
+    check_fit,
+    check_unlocked,
+    find_checkpoint,
+    load_config,
+    run_of,
+)
 from furl_ros.core.settings import SettingError
 from furl_ros.core.trainer import Episode, Evaluation
 
@@ -231,6 +242,32 @@ class TestReporter:
         reporter.rate = 10.0
         assert '00:00:00 left' in reporter.line(fake_trainer(steps=100), 50, 1)
         reporter.close()
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
+    RunFolder(tmp_path, {}).close()
+
+    def fail(*_):
+        raise OSError(errno.EROFS, 'Read-only file system')
+
+    monkeypatch.setattr(Lock, 'acquire', fail)
+    with pytest.raises(SettingError, match=rf"run_folder is '{tmp_path}'.*\(Read-only"):
+        check_unlocked(tmp_path)
+
+
+def test_a_full_disk_is_told_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(threading, 'excepthook', threading.excepthook)
+    reporter = Reporter(RunFolder(tmp_path, {}), 0)
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    for error, told in ((fail, False), (len, True)):
+        thread = threading.Thread(target=error, args=(0,))
+        thread.start()
+        thread.join()
+        assert ('Traceback' in capsys.readouterr().err) == told
+    reporter.close()
 
 
 def test_config_is_readable_yaml(run):

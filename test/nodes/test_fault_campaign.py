@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The short form of bench/faults breaks no promise; what it judges runs by sees what is wrong."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from graph_support import TIMEOUT, Command, new_domain
+
+from furl_ros.core.run import ALIGNMENT_FILE, CHECKPOINTS, TRAINER_FILE
+from furl_ros.core.storage import save_tree
+from sim.counter import StampCounterEnv, draw_counter
+
+BENCH = Path(__file__).parents[2] / 'bench' / 'faults'
+sys.path.insert(0, str(BENCH.parent))
+from fault_run import SIZE, Judge  # noqa: E402
+
+COUNTS = ('lost', 'misjoined', 'foreign', 'unreadable_checkpoints', 'left_over_processes', 'hangs')
+
+
+def test_no_promise_is_broken_by_one_fault_of_each_kind(tmp_path):
+    rows = tmp_path / 'rows.jsonl'
+    argv = [str(BENCH), '--short', '--json', '--out', str(rows)]
+    with Command(argv, new_domain(), tmp_path) as command:
+        try:
+            code = command.finish()
+        finally:
+            # Its graphs are in sessions of their own: it ends them itself.
+            command.process.terminate()
+            command.process.wait(TIMEOUT)
+    result = json.loads(command.output.splitlines()[-1])
+    assert result['broken'] == [], command.output
+    assert code == 0
+    assert {name: result[name] for name in COUNTS} == dict.fromkeys(COUNTS, 0)
+    assert result['kills'] == result['pauses'] == 1
+    assert result['messages'] == 60 * result['topics']
+    assert result['topics'] > 15
+    assert result['services'] > 20
+    assert 0 < result['worst_recovery_s'] < 300
+    assert result['steps'] > 200
+    written = [json.loads(line) for line in rows.read_text().splitlines()]
+    assert {row['fault'] for row in written} == {
+        *('stranger', 'SIGINT', 'pause', 'flood', 'kill', 'full disk', 'read-only', 'end')
+    }
+    assert not any(row['broken'] for row in written)
+
+
+STEPS = 30
+
+
+@pytest.fixture(scope='module')
+def replay():
+    """What two episodes of 15 steps leave in a replay."""
+    env = StampCounterEnv(SIZE, SIZE)
+    vlm = Judge().vlm
+    rows = []
+    for row in range(STEPS):
+        episode, step = divmod(row, 15)
+        before = env.reset()[0] if step == 0 else rows[-1]['next_state']
+        after, reward, *_, info = env.step(np.zeros(4))
+        number = row + episode + 1
+        embedding = vlm.encode_images(draw_counter(number, SIZE, SIZE)[None])[0].astype(np.float16)
+        rows.append({'state': before, 'next_state': after, 'embedding': embedding})
+        rows[-1] |= {'task_reward': np.float32(reward), 'success': info['success']}
+        rows[-1] |= {'stamp': 1_000 + row, 'episode': episode, 'step': step + 1}
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def swap(rows):
+    rows['embedding'][[3, 9]] = rows['embedding'][[9, 3]]
+
+
+def drop(rows):
+    for name in rows:
+        rows[name] = np.delete(rows[name], (4, 5), axis=0)
+
+
+def repeat(rows):
+    for name in rows:
+        rows[name] = np.insert(rows[name], 7, rows[name][6], axis=0)
+
+
+def change_reward(rows):
+    rows['task_reward'][2] = 0.0
+
+
+@pytest.mark.parametrize(
+    ('change', 'lost', 'misjoined', 'foreign'),
+    [
+        (lambda _: None, 0, 0, 0),
+        (swap, 0, 2, 0),
+        (drop, 2, 0, 0),
+        (repeat, 0, 1, 0),
+        (change_reward, 0, 1, 0),
+    ],
+)
+def test_the_judge_sees_what_is_wrong(tmp_path, replay, change, lost, misjoined, foreign):
+    rows = {name: array.copy() for name, array in replay.items()}
+    change(rows)
+    found = judge(tmp_path, rows)
+    assert (found.lost, found.misjoined, found.foreign) == (lost, misjoined, foreign)
+
+
+def test_the_judge_sees_strangers(tmp_path, replay):
+    rows = {name: array.copy() for name, array in replay.items()}
+    rows['next_state'][20] = (0.3, 0.3, 0.3)
+    frames = np.ones((2, rows['embedding'].shape[1]), np.float16)
+    assert judge(tmp_path, rows, frames).foreign == 3
+
+
+def judge(folder, rows, frames=None):
+    """Judge a checkpoint with this replay, and these frames of the alignment."""
+    checkpoint = folder / CHECKPOINTS / 'step_000000030'
+    checkpoint.mkdir(parents=True)
+    steps = len(rows['stamp'])
+    save_tree(checkpoint / TRAINER_FILE, {'replay': rows}, {'steps': steps})
+    rings = {'positives': rows['embedding'][:1] if frames is None else frames}
+    rings['negatives'] = rows['embedding'][1:2]
+    rings = {name: {'embeddings': ring} for name, ring in rings.items()}
+    save_tree(checkpoint / ALIGNMENT_FILE, rings, {'transitions': steps})
+    return Judge().judge(folder)

@@ -205,10 +205,11 @@ class _Host(threading.Thread):
 
 
 def _set_by_signals(stop: threading.Event) -> None:
-    """Have SIGINT and SIGTERM set an event.
+    """Have SIGINT and SIGTERM set an event, in a thread of its own.
 
-    Not in their handler: it interrupts the main thread anywhere, also within ``stop.wait``, which
-    holds the lock that ``stop.set`` needs.
+    A handler interrupts the main thread anywhere: within ``stop.wait``, which holds the lock that
+    ``stop.set`` needs, or within ``SimpleQueue.get``, which waits for ever in Python 3.11 when its
+    time is over by then. So the main thread, and those that it starts, are spared the signals.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -222,6 +223,7 @@ def _set_by_signals(stop: threading.Event) -> None:
         stop.set()
 
     threading.Thread(target=wait, name='signals', daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
 def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@
 import os
 import re
 import signal
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from graph_support import (
     read_alignment,
     read_table,
     read_trainer,
+    run_node,
 )
 
 from furl_interfaces.msg import TrainingStatus
@@ -159,3 +161,21 @@ def test_ctrl_c_during_an_evaluation(tmp_path):
     assert [path.name for path in checkpoints(tmp_path / 'run')] == ['step_000000100']
     assert_whole(tmp_path / 'run')
     assert not read_table(tmp_path / 'run' / 'evaluations.csv')
+
+
+@pytest.mark.parametrize('name', ['reward_node', 'learner_node', 'sim_node', 'alignment_node'])
+def test_a_signal_that_comes_when_a_wait_is_over_ends_the_node(name):
+    """Where it interrupts the main thread, a SimpleQueue of Python 3.11 waits for ever."""
+    settings = {'reward_node': {'prompt': 'x', 'device': 'cpu'}, 'learner_node': {'method': 'sac'}}
+    domain = new_domain()
+    with Probe(domain) as probe, run_node(domain, name, **settings.get(name, {})) as command:
+        probe.command = command
+        probe.wait(lambda: name in probe.diagnostics, 'the node')
+        pid = command.process.pid
+        # Interrupted, and not on the processor again before the wait is over.
+        os.killpg(pid, signal.SIGINT)
+        os.killpg(pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        os.killpg(pid, signal.SIGCONT)
+        probe.command = None
+        assert command.finish() == 0, command.output

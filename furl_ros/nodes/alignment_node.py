@@ -32,7 +32,7 @@ from furl_ros.core.config import AlignConfig
 from furl_ros.core.replay import can_be_kept
 from furl_ros.core.run import ALIGNMENT_FILE, find_checkpoint
 
-FAREWELL_S = 10.0  # seconds that a stopping node waits for the learner's last checkpoint
+FAREWELL_S = 10.0  # seconds that a stopping node waits for the learner to leave
 
 
 class AlignmentNode(FurlNode):
@@ -59,7 +59,6 @@ class AlignmentNode(FurlNode):
         }
         self.infos: dict[str, SourceInfo] = {}
         self.episodes: dict[str, int] = {}
-        self.saved = threading.Event()
 
         self.heads_publisher = self.create_publisher(RewardHeads, 'reward_heads', LATCHED)
         self.create_subscription(PromptEmbedding, 'prompt_embedding', self.on_prompt, LATCHED)
@@ -225,7 +224,6 @@ class AlignmentNode(FurlNode):
             self.get_logger().error(f'not saved: {error}')
             return response
         response.path = str(folder / ALIGNMENT_FILE)
-        self.saved.set()
         return response
 
     def folder_of(self, request: SaveCheckpoint.Request) -> Path:
@@ -274,16 +272,15 @@ class AlignmentNode(FurlNode):
         return [to_time(stamp) for stamp in lacking]
 
     def work(self, stop: threading.Event) -> int:
-        """Serve until stopped; then wait for the last checkpoint of a learner that is there.
+        """Serve until stopped; then wait until a learner that is there has gone.
 
-        Ctrl-C reaches all nodes at once, and the learner's farewell needs this node's state.
+        Ctrl-C reaches all nodes at once, and the learner's farewell needs this node's state. It may
+        be saving already: that was not its last checkpoint.
         """
         stop.wait()
-        self.saved.clear()
         deadline = time.monotonic() + FAREWELL_S
         while time.monotonic() < deadline and self.count_publishers('training_status'):
-            if self.saved.wait(0.05):
-                break
+            time.sleep(0.05)
         return 0
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:

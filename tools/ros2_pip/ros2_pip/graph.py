@@ -48,13 +48,11 @@ class Graph:
     @cached_property
     def node(self) -> Node:
         """The node to talk with: the one that knows most of the graph when it is first needed."""
-        return max(self._observers, key=lambda observer: len(observer.get_node_names()))
-
-    @cached_property
-    def _executor(self) -> SingleThreadedExecutor:
-        executor = SingleThreadedExecutor(context=self.node.context)
-        executor.add_node(self.node)
-        return executor
+        node = max(self._observers, key=lambda observer: len(observer.get_node_names()))
+        # Made now: a Ctrl-C in the middle of it would leave half an executor, which complains.
+        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor.add_node(node)
+        return node
 
     def discover(self) -> None:
         """Wait until everything that runs should have been seen."""

@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_support import few
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -22,15 +23,6 @@ from furl_interfaces.msg import Observation, PromptEmbedding, RewardHeads, Sourc
 from furl_ros.bridge import compressed, convert
 from furl_ros.bridge.steps import from_observation, spaces_of, to_action, to_observation
 
-# The same examples every time, few enough for a slow core.
-few = settings(
-    derandomize=True,
-    database=None,
-    max_examples=100,
-    # A busy machine is no failure.
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 many = settings(few, max_examples=500)
 
 UINT32 = 2**32 - 1

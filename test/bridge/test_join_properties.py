@@ -5,21 +5,13 @@ from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from property_support import few
 
 from furl_ros.bridge.join import Joined, Sensed, StampJoin
 from furl_ros.bridge.limits import JOIN_WAITING
 
-# The same examples every time, few enough for a slow core.
-few = settings(
-    derandomize=True,
-    database=None,
-    max_examples=100,
-    # A busy machine is no failure.
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
 many = settings(few, max_examples=400)
 
 GAP = 7  # nanoseconds between two observations: what is nobody's stamp fits in between

@@ -54,6 +54,7 @@ setup(
             'reward_node = furl_ros.nodes.entry:reward_node',
             'alignment_node = furl_ros.nodes.entry:alignment_node',
             'learner_node = furl_ros.nodes.entry:learner_node',
+            'mock_arm_node = furl_ros.nodes.entry:mock_arm_node',
             'local_train = furl_ros.local:main',
             'report = furl_ros.report.command:main',
             'sweep = furl_ros.sweep.__main__:main',

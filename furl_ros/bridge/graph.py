@@ -7,6 +7,7 @@ import datetime
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,13 +106,16 @@ def read_params_file(path: str | Path) -> dict[str, Any]:
         ) from None
 
 
-def parse(name: str, text: str) -> Any:
+def parse(name: str, text: str, known: Mapping[str, Any] | None = None) -> Any:
     """Read a launch argument as the type of the setting with that name.
+
+    Args:
+        known: all settings with their defaults; by default those of the graph.
 
     Raises:
         SettingError: there is no such setting, or the text is not of its type.
     """
-    known = defaults()
+    known = defaults() if known is None else known
     if name not in known:
         raise SettingError(f'there is no argument {name!r}; accepted: {", ".join(sorted(known))}')
     kind = type(known[name])

@@ -12,12 +12,14 @@ from furl_ros.bridge.config import (
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.settings import accepted
 from sim.config import SimConfig
+from sim.mock_arm.config import ArmConfig, CameraConfig, FaultConfig
 
 NODES = {
     'sim_node': (SimConfig, SimNodeConfig),
     'reward_node': (VlmConfig, ScoringConfig, RewardNodeConfig),
     'alignment_node': (AlignmentNodeConfig, AlignConfig),
     'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig),
+    'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig),
 }
 HEAD = """\
 <!-- SPDX-License-Identifier: Apache-2.0 -->

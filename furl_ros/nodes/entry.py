@@ -39,3 +39,8 @@ def alignment_node() -> None:
 def learner_node() -> None:
     """``ros2 run furl_ros learner_node``."""
     _start('learner_node')
+
+
+def mock_arm_node() -> None:
+    """``ros2 run furl_ros mock_arm_node``."""
+    _start('mock_arm_node')

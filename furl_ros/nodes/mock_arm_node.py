@@ -300,7 +300,7 @@ class MockArmNode(FurlNode):
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
         values = {f'frames {fate}': count for fate, count in list(self.faults.counts.items())}
         values['ticks'] = self.ticks
-        values['stage/draw_s'] = round(self.film_stages.seconds['draw'], 4)
+        values['stage/draw_s'] = round(self.film_stages.seconds.get('draw', 0.0), 4)
         if self.arm.protective_stop:
             return ERROR, f'protective stop: {self.arm.protective_stop}', values
         if not self.arm.program_running:

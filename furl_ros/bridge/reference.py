@@ -29,6 +29,7 @@ Made by `python -m furl_ros.bridge.reference > docs/parameters.md`. Parameters a
 start of a node (read-only afterwards); `ros2 param describe` shows the same texts and ranges. In
 `train.launch.py` each is also a launch argument (`gamma:=0.98`) and a setting of `params_file`;
 those that the launch file works out itself (sources, threads, names) are better left to it.
+Those of `mock_arm_node` are launch arguments of `mock_arm.launch.py`.
 """
 
 

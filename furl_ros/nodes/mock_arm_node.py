@@ -214,17 +214,27 @@ class MockArmNode(FurlNode):
     @contextlib.contextmanager
     def filming(self, stop: threading.Event) -> Iterator[Callable[[], None]]:
         """Film in a thread until the end; yields what raises the film's error, if it has one."""
+
+        def check() -> None:
+            if film.done():
+                film.result()
+
+        ready = threading.Event()
         with ThreadPoolExecutor(1, 'camera') as pool:
-            film = pool.submit(self.film, stop)
+            film = pool.submit(self.film, ready, stop)
             try:
-                yield lambda: film.result() if film.done() else None
+                # To open OpenGL takes long, and Python stands still meanwhile.
+                while not ready.wait(0.1):
+                    check()
+                yield check
             finally:
                 stop.set()
 
-    def film(self, stop: threading.Event) -> None:
-        """Take and show pictures until the end."""
+    def film(self, ready: threading.Event, stop: threading.Event) -> None:
+        """Take and show pictures until the end; ``ready`` is set before the first."""
         config, frames = self.camera_config, self.faults.frames
         camera = Camera(self.arm.model, config.width, config.height)
+        ready.set()
         try:
             due = time.monotonic()
             while not stop.is_set():

@@ -39,8 +39,11 @@ class Camera:
         # Read when the renderer is made. Multisampling would double the time of a picture.
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         model.vis.quality.offsamples = 0
+        self._renderer = mujoco.Renderer.__new__(mujoco.Renderer)
+        # Should the constructor fail, the destructor looks for these and complains.
+        self._renderer._gl_context = self._renderer._mjr_context = None
         try:
-            self._renderer = mujoco.Renderer(model, height, width)
+            self._renderer.__init__(model, height, width)
         # What MuJoCo, PyOpenGL and the platform raise here is not of one kind.
         except Exception as error:
             raise SettingError(f'the camera needs OpenGL (MUJOCO_GL=egl): {error}') from error

@@ -27,8 +27,9 @@ class PortableDevelop(develop):
     """
 
     def write_script(self, script_name: str, contents: str, *options: object) -> None:
+        interpreter = self.get_finalized_command('build_scripts').executable
         _, _, body = contents.partition('\n')
-        super().write_script(script_name, f'#!/usr/bin/env python3\n{body}', *options)
+        super().write_script(script_name, f'#!{interpreter}\n{body}', *options)
 
 
 setup(
@@ -50,14 +51,14 @@ setup(
     cmdclass={'develop': PortableDevelop},
     entry_points={
         'console_scripts': [
-            'sim_node = furl_ros.nodes.entry:sim_node',
-            'reward_node = furl_ros.nodes.entry:reward_node',
-            'alignment_node = furl_ros.nodes.entry:alignment_node',
-            'learner_node = furl_ros.nodes.entry:learner_node',
-            'mock_arm_node = furl_ros.nodes.entry:mock_arm_node',
-            'local_train = furl_ros.local:main',
-            'report = furl_ros.report.command:main',
-            'sweep = furl_ros.sweep.__main__:main',
+            'sim_node = furl_ros.entry:sim_node',
+            'reward_node = furl_ros.entry:reward_node',
+            'alignment_node = furl_ros.entry:alignment_node',
+            'learner_node = furl_ros.entry:learner_node',
+            'mock_arm_node = furl_ros.entry:mock_arm_node',
+            'local_train = furl_ros.entry:local_train',
+            'report = furl_ros.entry:report',
+            'sweep = furl_ros.entry:sweep',
         ],
     },
 )

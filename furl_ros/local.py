@@ -100,6 +100,7 @@ class LocalRun:
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
+        graph.check_model(values)
         sim_config = self.config(SimConfig)
         self.train_config = self.config(TrainConfig)
         self.align_config = self.config(AlignConfig)

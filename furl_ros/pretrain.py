@@ -38,6 +38,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from furl_ros.core.settings import add_arguments, from_arguments, setting
+from furl_ros.core.storage import usual_mode
 from furl_ros.core.vlm.open_clip_library import open_clip
 from furl_ros.core.vlm.preprocess import Preprocess
 from sim import captions, dataset
@@ -291,7 +292,8 @@ class Pretrainer:
             name: value.half().contiguous() if value.is_floating_point() else value.contiguous()
             for name, value in self.model.state_dict().items()
         }
-        save_file(state, path, metadata={'licence': 'Apache-2.0', 'steps': str(self.step)})
+        with usual_mode(path):
+            save_file(state, path, metadata={'licence': 'Apache-2.0', 'steps': str(self.step)})
 
 
 def _schedule(step: int, steps: int) -> float:

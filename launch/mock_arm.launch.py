@@ -11,6 +11,8 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
 from furl_ros.bridge import graph
 from furl_ros.bridge.processes import (
+    check_namespace,
+    ending_at_once,
     ending_with_any,
     free_memory,
     in_namespace,
@@ -25,8 +27,10 @@ KINDS = (ArmConfig, CameraConfig, FaultConfig)
 FIELDS = {field.name: field for kind in KINDS for field in dataclasses.fields(kind)}
 
 
+@ending_at_once()
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Check all settings, then describe the node."""
+    check_namespace(context)
     known = {name: field.default for name, field in FIELDS.items()}
     values = {
         name: graph.parse(name, text, known)

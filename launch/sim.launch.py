@@ -11,6 +11,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from furl_ros.bridge import graph
 from furl_ros.bridge.processes import (
     arguments,
+    ending_at_once,
     ending_with_any,
     free_memory,
     in_namespace,
@@ -34,6 +35,7 @@ ARGUMENTS = {
 }
 
 
+@ending_at_once()
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Check all settings, then describe the simulator."""
     values = settings(context, apart=('index',))

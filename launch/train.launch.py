@@ -13,6 +13,7 @@ from launch.event_handlers import OnShutdown
 from furl_ros.bridge import config, graph
 from furl_ros.bridge.processes import (
     arguments,
+    ending_at_once,
     ending_with_any,
     free_memory,
     in_namespace,
@@ -38,7 +39,7 @@ ARGUMENTS = {
     'total_steps': 'Environment steps of the run.',
     'warmup_steps': 'Uniformly random actions before learning starts.',
     'vlm': "Vision-language model: 'furl-tiny', 'open_clip:<model>/<weights>', 'liv:<file>', ...",
-    'prompt': "The sentence that describes the task; empty: the task's own.",
+    'prompt': "The sentence that describes the task; empty (prompt:=\"''\"): the task's own.",
     'scoring': 'VLM reward: ' + '; '.join(f'{n} ({doc})' for n, doc in SCORINGS.items()) + '.',
     'camera': 'Camera of the scene; auto: the usual one (Meta-World: corner2).',
     'image_size': 'Width and height of the frames in pixels.',
@@ -54,9 +55,11 @@ ARGUMENTS = {
 }
 
 
+@ending_at_once()
 def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     """Check all settings, then describe the nodes."""
     values = settings(context)
+    graph.check_model(values)
     check_unlocked(values['run_folder'])
     values |= {'run_id': values['run_id'] or graph.new_run_id(), 'launch_pid': os.getpid()}
     method = METHODS[values['method']]

@@ -2,8 +2,10 @@
 """Simulation without ROS: environments, fast renderer, tasks, scripted oracles, goal images."""
 
 import ctypes
+import importlib.util
 import os
 import sys
+from pathlib import Path
 
 import gymnasium
 
@@ -26,7 +28,22 @@ def _choose_gl() -> None:
         os.environ['MUJOCO_GL'] = wanted
 
 
+def _choose_glfw() -> None:
+    """Name the library of GLFW, which Gymnasium imports where no window is ever opened, too.
+
+    Its package would otherwise try each library that it finds in a child process: that takes time
+    at every start, and the child answers Ctrl-C with a traceback.
+    """
+    spec = importlib.util.find_spec('glfw')
+    if spec is None or os.environ.get('MUJOCO_GL') not in ('egl', 'osmesa', 'disable'):
+        return
+    library = Path(spec.origin).parent / 'x11' / 'libglfw.so'
+    if library.is_file():
+        os.environ.setdefault('PYGLFW_LIBRARY', str(library))
+
+
 _choose_gl()
+_choose_glfw()
 
 gymnasium.register(
     id='furl/StampCounter-v0',

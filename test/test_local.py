@@ -145,6 +145,12 @@ def test_every_scoring_trains(method, scoring, tmp_path):
         run.close()
 
 
+def test_a_wrong_model_is_told_before_anything_is_made(monkeypatch, tmp_path):
+    monkeypatch.delattr(local, 'make')
+    with pytest.raises(SettingError, match="vlm is 'nothing'"):
+        LocalRun(settings(tmp_path, vlm='nothing'))
+
+
 def test_a_task_whose_goal_image_cannot_be_drawn_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(local, 'goal_image', lambda config: None)
     given = {'task': 'drawer-close-v3', 'method': 'vlm', 'scoring': 'goal_image'}

@@ -21,6 +21,8 @@ from furl_interfaces.msg import PromptEmbedding, RewardHeads
 from furl_ros.bridge.compressed import check_jpeg, check_png
 
 NANOSECONDS = 1_000_000_000
+LATEST_S = 2_100_000_000
+"""Seconds of the latest stamp that is accepted; a Time holds 1.5 years more."""
 
 
 class _Encoding(NamedTuple):
@@ -58,6 +60,21 @@ ENCODINGS = tuple(_ENCODINGS)
 
 # First bytes of the compressed formats, and what their files are checked with.
 _COMPRESSED = {'jpeg': (b'\xff\xd8\xff', check_jpeg), 'png': (b'\x89PNG', check_png)}
+
+
+def check_stamp(stamp: Time) -> None:
+    """Check that a stamp is one, and that a run can go on after it.
+
+    Raises:
+        ValueError: its nanoseconds are whole seconds, so that no answer could repeat it, or it is
+            so late that those after it could not be told.
+    """
+    if stamp.nanosec >= NANOSECONDS:
+        raise ValueError(
+            f'stamp has {stamp.nanosec} nanoseconds; accepted: less than {NANOSECONDS}'
+        )
+    if stamp.sec > LATEST_S:
+        raise ValueError(f'stamp has {stamp.sec} seconds; accepted: up to {LATEST_S}')
 
 
 def to_ns(stamp: Time) -> int:

@@ -31,6 +31,7 @@ from furl_ros.core.scorings import (
     check_scoring,
 )
 from furl_ros.core.settings import SettingError, from_mapping, setting
+from furl_ros.core.vlm_names import check_name
 from sim.config import SimConfig
 from sim.tasks import TASKS, prompt_for
 
@@ -79,6 +80,7 @@ KINDS = (
 # With a fixed goal a deterministic policy repeats one episode; with random goals this many count.
 RANDOM_GOAL_EPISODES = 20
 MOST_THREADS = 4  # of the learner
+EMPTY = ("''", '""')
 
 
 def defaults() -> dict[str, Any]:
@@ -106,6 +108,14 @@ def read_params_file(path: str | Path) -> dict[str, Any]:
         ) from None
 
 
+def parse_text(text: str) -> str:
+    """Read a launch argument that is a text: a pair of quotes stands for the empty one.
+
+    ``ros2 launch`` takes no argument without a value.
+    """
+    return '' if text in EMPTY else text
+
+
 def parse(name: str, text: str, known: Mapping[str, Any] | None = None) -> Any:
     """Read a launch argument as the type of the setting with that name.
 
@@ -120,7 +130,7 @@ def parse(name: str, text: str, known: Mapping[str, Any] | None = None) -> Any:
         raise SettingError(f'there is no argument {name!r}; accepted: {", ".join(sorted(known))}')
     kind = type(known[name])
     if kind is str:
-        return text
+        return parse_text(text)
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -185,7 +195,7 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
     if values['deterministic']:
         # One step after the other: nothing would come together.
         values['gather'] = 0.0
-    if values['run_folder'] == known['run_folder']:
+    if values['run_folder'] in ('', known['run_folder']):
         stamp = time.strftime('%Y%m%d-%H%M%S')
         task = values['task'].replace('/', '_').replace(':', '_')
         name = f'{task}-{values["method"]}-s{values["seed"]}-{stamp}'
@@ -246,6 +256,16 @@ def learner_cores(threads: int) -> list[int]:
     """
     cores = sorted(os.sched_getaffinity(0))
     return cores[-threads:] if threads < len(cores) else []
+
+
+def check_model(values: dict[str, Any]) -> None:
+    """Check, without loading it, that this machine can have the model that the run uses, if any.
+
+    Raises:
+        SettingError: see ``check_name``.
+    """
+    if uses_vlm(values):
+        check_name(values['vlm'])
 
 
 def uses_vlm(values: dict[str, Any]) -> bool:

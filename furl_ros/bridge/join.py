@@ -49,7 +49,8 @@ class StampJoin(Generic[S]):
 
     Observations are linked by ``previous_stamp``, scores meet them by stamp; scores may come in any
     order, early or late. Nothing is matched by counting, and there is no clock that one message
-    could set: an observation or a score stamped in the future waits, and is in nobody's way.
+    could set: an observation or a score stamped in the future waits, and is in nobody's way. (One
+    that names a known observation as the one before it waits for its score like any other.)
 
     Attributes:
         max_waiting: observations that wait for a score; beyond them the oldest one's is given up
@@ -71,9 +72,8 @@ class StampJoin(Generic[S]):
     _scores: dict[int, S | None] = field(default_factory=dict)
     # Observations that have had their turn, with their scores: those that others may follow.
     _done: dict[int, tuple[Sensed, S | None]] = field(default_factory=dict)
-    # Stamps of observations that wait or have had their turn, the first ones first.
-    _known: dict[int, None] = field(default_factory=dict)
-    _joined: int = -1
+    # Stamps of observations, the first ones first, and whether they have had their turn.
+    _known: dict[int, bool] = field(default_factory=dict)
     _floor: int = -1
 
     @property
@@ -99,7 +99,7 @@ class StampJoin(Generic[S]):
         if stamp < self._floor or stamp in self._known:
             self.counts['observations in the past'] += 1
             return False
-        self._known[stamp] = None
+        self._known[stamp] = False
         if len(self._known) > self.max_waiting + _REMEMBERED:
             del self._known[next(iter(self._known))]
         self._waiting.append(observation)
@@ -107,7 +107,7 @@ class StampJoin(Generic[S]):
 
     def add_score(self, stamp: int, score: S | None) -> None:
         """Take the score of the frame with this stamp; None when the frame could not be scored."""
-        if stamp < self._floor or stamp <= self._joined or stamp in self._done:
+        if self.has_passed(stamp):
             self.counts['scores in the past'] += 1
             return
         # The first one counts, so that all who read the same scores join the same steps.
@@ -120,7 +120,12 @@ class StampJoin(Generic[S]):
 
     def has_passed(self, stamp: int) -> bool:
         """Whether the observation with this stamp has had its turn, or never will."""
-        return stamp <= self._joined or stamp in self._done
+        if stamp < self._floor:
+            return True
+        if stamp in self._known:
+            return self._known[stamp]
+        # It is forgotten, or was lost, when all these came after it: no few from the future.
+        return len(self._done) == _REMEMBERED and stamp < min(self._done)
 
     def give_up(self, stamp: int) -> list[int]:
         """Go on without the scores of the observations up to this one.
@@ -149,17 +154,19 @@ class StampJoin(Generic[S]):
                 break
             after = self._waiting.popleft()
             self.newest, self.taken = after.stamp, self.taken + 1
+            if after.stamp in self._known:
+                self._known[after.stamp] = True
             score = self._scores.pop(after.stamp, None)
             before, previous_score = self._done.get(after.previous_stamp, (None, None))
             self._done[after.stamp] = after, score
             if len(self._done) > _REMEMBERED:
                 del self._done[next(iter(self._done))]
+                self._drop_passed_scores()
             if after.step == 0:
                 continue
             if before is None:
                 self.counts['steps without their predecessor'] += 1
                 continue
-            self._joined = max(self._joined, after.stamp)
             if not scored:
                 self.counts['steps whose frame was never scored'] += 1
             elif score is None:
@@ -169,6 +176,13 @@ class StampJoin(Generic[S]):
             else:
                 steps.append(Joined(before, after, score, previous_score))
         return steps
+
+    def _drop_passed_scores(self) -> None:
+        """Nobody asked for those that still wait for an observation when its turn is over."""
+        passed = [s for s in self._scores if s not in self._known and self.has_passed(s)]
+        for stamp in passed:
+            del self._scores[stamp]
+            self.counts['scores in the past'] += 1
 
     def _is_stray(self) -> bool:
         """Whether the first one that waits is no step, and the next one does not follow it.

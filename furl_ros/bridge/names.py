@@ -33,7 +33,8 @@ class NameWatch:
         self.names = set(names)
         self._since = time.monotonic()
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        # Launch arguments look like rules to remap names: they are not for this node.
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = Node(
             f'furl_ros_launch_{os.getpid()}',
             context=self._context,

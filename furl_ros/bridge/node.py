@@ -9,12 +9,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import ParameterDescriptor, ParameterType
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
 
 from furl_ros.bridge.config import RunConfig
@@ -52,6 +54,15 @@ class FurlNode(Node):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        # Stamps of a run come from one clock. rclpy would let it be changed in the middle.
+        self.set_descriptor(
+            'use_sim_time',
+            ParameterDescriptor(
+                type=ParameterType.PARAMETER_BOOL,
+                description="Take the clock's time from /clock; decided at the start.",
+                read_only=True,
+            ),
+        )
         self.run = declare(self, RunConfig)
         self.counts: Counter[str] = Counter()
         self._strangers: set[str] = set()
@@ -78,6 +89,26 @@ class FurlNode(Node):
         """Count a message that could not be used, and say so without flooding the log."""
         self.counts[what] += 1
         self.get_logger().warning(f'{what}: {why}', throttle_duration_sec=5.0)
+
+    def create_service(
+        self, srv_type: type, srv_name: str, callback: Callable, **named: Any
+    ) -> Service:
+        """Serve calls; of the parameter services, one that fails gets an empty answer.
+
+        rclpy makes those with it. They raise at a parameter of an unknown type, and what a callback
+        raises ends the node.
+        """
+        if not srv_type.__module__.startswith('rcl_interfaces.'):
+            return super().create_service(srv_type, srv_name, callback, **named)
+
+        def serve(request: Any, response: Any) -> Any:
+            try:
+                return callback(request, response)
+            except Exception as error:
+                self.count_bad('failed calls', f'{srv_name}: {type(error).__name__}: {error}')
+                return srv_type.Response()
+
+        return super().create_service(srv_type, srv_name, serve, **named)
 
     @property
     def run_id(self) -> str:
@@ -181,9 +212,10 @@ def _set_by_signals(stop: threading.Event) -> None:
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
+    # In this order no signal is lost between the handlers of the start and these.
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def wait() -> None:
         os.read(reading, 1)

@@ -1,11 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The processes of a graph, as launch files describe them."""
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+import os
+import signal
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, LogInfo, RegisterEventHandler, Shutdown
+from launch.actions import (
+    DeclareLaunchArgument,
+    ExecuteProcess,
+    LogInfo,
+    RegisterEventHandler,
+    Shutdown,
+)
 from launch.event_handlers import OnProcessExit
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace
@@ -77,18 +86,41 @@ def settings(context: LaunchContext, apart: Collection[str] = ()) -> dict[str, A
         SettingError: a name or a value is not accepted.
     """
     typed = context.launch_configurations
-    _check_namespace(typed['namespace'])
+    typed['params_file'] = graph.parse_text(typed['params_file'])
+    check_namespace(context)
     apart = {'params_file', 'namespace', 'ros_namespace', *apart}
     given = {name: value for name, value in typed.items() if value != '' and name not in apart}
     return graph.settings_of_run(given, typed['params_file'])
 
 
-def _check_namespace(namespace: str) -> None:
+def check_namespace(context: LaunchContext) -> None:
+    """Check the namespace that was typed.
+
+    Raises:
+        SettingError: it is none.
+    """
+    namespace = graph.parse_text(context.launch_configurations['namespace'])
+    context.launch_configurations['namespace'] = namespace
     try:
         validate_namespace(f'/{namespace}'.rstrip('/') or '/')
     except InvalidNamespaceException as error:
         reason = ' '.join(str(error).split())
         raise SettingError(f'namespace is {namespace!r}; accepted: a ROS name ({reason})') from None
+
+
+@contextlib.contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Decorates what is done before anything starts: a signal ends the launch then and there.
+
+    Its exit code is 0. The loop of ``ros2 launch`` would see the signal only afterwards.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: os._exit(0)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def in_namespace(context: LaunchContext, entities: Sequence[Any]) -> list[Any]:
@@ -137,16 +169,25 @@ def node(
 
 
 def on_exit(event, context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The graph ends with any of its nodes; a node that failed makes the launch fail."""
+    """The graph ends with any of its nodes; one that failed makes the launch fail.
+
+    Also one that fails while the graph ends: an exception is what ``ros2 launch`` returns 1 for, at
+    any time.
+
+    Raises:
+        RuntimeError: the process has ended with another code than 0.
+    """
+    # A node that has begun answers these signals and ends with 0: this one's interpreter had not.
+    too_early = context.is_shutdown and event.returncode in (-signal.SIGINT, -signal.SIGTERM)
+    if event.returncode != 0 and not too_early:
+        raise RuntimeError(f'{event.process_name} ended with exit code {event.returncode}')
     if context.is_shutdown:
         return []
-    if event.returncode != 0:
-        raise RuntimeError(f'{event.process_name} ended with exit code {event.returncode}')
     return [Shutdown(reason=f'{event.process_name} has finished')]
 
 
-def ending_with_any(nodes: Sequence[Node]) -> list[LaunchDescriptionEntity]:
-    """Handlers that end the whole launch when one of these nodes ends."""
+def ending_with_any(nodes: Sequence[ExecuteProcess]) -> list[LaunchDescriptionEntity]:
+    """Handlers that end the whole launch when one of these processes ends."""
     return [
         RegisterEventHandler(OnProcessExit(target_action=process, on_exit=on_exit))
         for process in nodes

@@ -1,12 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/parameters.md, made from the settings: ``python -m furl_ros.bridge.reference``."""
+"""What is said about the nodes' parameters, made from the settings.
 
+docs/parameters.md (``python -m furl_ros.bridge.reference``) and the help of each node.
+"""
+
+import ast
 import dataclasses
+import importlib.util
+import json
+import textwrap
+from pathlib import Path
 
 from furl_ros.bridge.config import (
     AlignmentNodeConfig,
     LearnerNodeConfig,
     RewardNodeConfig,
+    RunConfig,
     SimNodeConfig,
 )
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
@@ -15,12 +24,25 @@ from sim.config import SimConfig
 from sim.mock_arm.config import ArmConfig, CameraConfig, FaultConfig
 
 NODES = {
-    'sim_node': (SimConfig, SimNodeConfig),
-    'reward_node': (VlmConfig, ScoringConfig, RewardNodeConfig),
-    'alignment_node': (AlignmentNodeConfig, AlignConfig),
-    'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig),
-    'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig),
+    'sim_node': (SimConfig, SimNodeConfig, RunConfig),
+    'reward_node': (VlmConfig, ScoringConfig, RewardNodeConfig, RunConfig),
+    'alignment_node': (AlignmentNodeConfig, AlignConfig, RunConfig),
+    'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig, RunConfig),
+    'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
 }
+USAGE = """\
+usage: ros2 run furl_ros {node} [--ros-args -p NAME:=VALUE ... --params-file FILE]
+
+Values are written as in YAML; FILE is one such as config/quick.yaml. Parameters are read at the
+start. {launch}
+"""
+LAUNCH = """\
+A whole graph is started by `ros2 launch furl_ros train.launch.py`, which takes each of them
+as an argument, NAME:=VALUE, and works out those that nodes must agree on."""
+LAUNCH_ALONE = {
+    'mock_arm_node': '`ros2 launch furl_ros mock_arm.launch.py NAME:=VALUE ...` does the same.',
+}
+WIDTH = 80  # columns of a description in the help
 HEAD = """\
 <!-- SPDX-License-Identifier: Apache-2.0 -->
 # Parameters
@@ -48,6 +70,29 @@ def table(*kinds: type) -> str:
 def reference() -> str:
     """The whole page."""
     return HEAD + ''.join(f'\n## {node}\n\n{table(*kinds)}' for node, kinds in NODES.items())
+
+
+def node_help(node: str) -> str:
+    """What a node is, how it is started, and its parameters, for people at a terminal.
+
+    The node's module is read, not imported.
+    """
+    source = Path(importlib.util.find_spec(f'furl_ros.nodes.{node}').origin).read_text()
+    about = ast.get_docstring(ast.parse(source))
+    lines = [
+        f'{node}: {about}\n',
+        USAGE.format(node=node, launch=LAUNCH_ALONE.get(node, LAUNCH)),
+        'Parameters:\n',
+    ]
+    for field in (field for kind in NODES[node] for field in dataclasses.fields(kind)):
+        default = field.default
+        kind = 'list of str' if isinstance(default, tuple) else type(default).__name__
+        text = field.metadata['doc']
+        if accepted(field):
+            text += f' Accepted: {accepted(field)}.'
+        lines.append(f'  {field.name} ({kind}, default: {json.dumps(default)})')
+        lines.append(textwrap.indent(textwrap.fill(text, WIDTH, break_on_hyphens=False), ' ' * 6))
+    return '\n'.join(lines) + '\n'
 
 
 if __name__ == '__main__':

@@ -27,6 +27,7 @@ class Score(NamedTuple):
     reward: float
 
 
+SILENCE_S = 0.5  # seconds in which a robot that introduced itself again is heard, if it goes on
 RETRY_S = 1.0  # seconds between two resets of a robot that serves another run
 NO_SCORE = Score(np.zeros(0, np.float32), float('nan'))
 
@@ -53,7 +54,6 @@ class Source:
         info: what the robot senses and accepts, once it has said so.
         todo: the observation that waits for an action.
         ready: complete steps that have not been taken.
-        restarted: the robot's process began anew; its episode cannot go on.
         newest: stamp of the newest observation, 0 before the first one.
     """
 
@@ -72,7 +72,6 @@ class Source:
         self.join: StampJoin[Score] = StampJoin(counts=node.counts, in_pairs=in_pairs)
         self.info: SourceInfo | None = None
         self.todo: Sensed | None = None
-        self.restarted = False
         self.ready: deque[Joined[Score]] = deque()
         self.newest = 0
         self._node = node
@@ -82,6 +81,8 @@ class Source:
         self._start: int | None = None
         self._before: Sensed | None = None
         self._answered = False
+        # When the robot introduced itself again; None once it has been heard since.
+        self._introduced: float | None = None
         self._held: list[Observation] = []
         self._seed = 0
         self._refused = False
@@ -112,6 +113,11 @@ class Source:
         return ''
 
     @property
+    def lockstep(self) -> bool:
+        """Whether the robot waits for the action of each observation."""
+        return self.info.lockstep
+
+    @property
     def period_ns(self) -> int:
         """Time between two stamps of a lock-step episode, nanoseconds."""
         return round(self.info.control_period * NANOSECONDS)
@@ -122,16 +128,30 @@ class Source:
         return self.join.in_flight + len(self.ready) + self._answered
 
     @property
+    def restarted(self) -> bool:
+        """Whether the robot's process began anew, so that its episode cannot go on.
+
+        It introduces itself again, and is not heard afterwards: alone the first is a message that
+        anybody may repeat.
+        """
+        if self._introduced is None or not self._asked_robot:
+            return False
+        return time.monotonic() > max(self._introduced, self._owed_since) + SILENCE_S
+
+    @property
+    def _asked_robot(self) -> bool:
+        return bool(self._resetting or self._start is not None or self._answered)
+
+    @property
     def silent_for(self) -> float:
         """Seconds that the robot, or a frame's score, has been waited for; 0 when nothing is."""
-        owes = self._resetting or self._start is not None or self._answered or self.join.in_flight
+        owes = self._asked_robot or self.join.in_flight
         return time.monotonic() - self._owed_since if owes else 0.0
 
     @property
     def waits_for_scores(self) -> bool:
         """Whether the robot has answered, and only frames' scores are missing."""
-        asked = self._resetting or self._start is not None or self._answered
-        return not asked and self.join.in_flight > 0
+        return not self._asked_robot and self.join.in_flight > 0
 
     @property
     def alignment_lead(self) -> int:
@@ -146,7 +166,7 @@ class Source:
     def reset(self, seed: int) -> None:
         """Ask for a new episode; its first observation becomes ``todo``."""
         self._start = self._before = self.todo = None
-        self._answered = self.restarted = False
+        self._answered, self._introduced = False, None
         self.ready.clear()
         self._held.clear()
         self._seed = seed
@@ -193,7 +213,8 @@ class Source:
                 f'{self.name or "the source"} has {sizes} now; accepted: {known}, as before',
             )
             return
-        self.restarted = self.info is not None
+        if self.info is not None and self._introduced is None:
+            self._introduced = time.monotonic()
         self.info = message
 
     def _on_reset(self, future: Future) -> None:
@@ -235,6 +256,7 @@ class Source:
         if not self.join.add_observation(sensed):
             return
         self._start, self._before, self._answered = None, sensed, False
+        self._introduced = None
         self.newest = sensed.stamp
         self._owed_since = time.monotonic()
         if self.scored:
@@ -253,7 +275,7 @@ class Source:
         ahead, steps = sensed.stamp - before.stamp, sensed.step - before.step
         if ahead <= 0 or steps <= 0:
             return False
-        if self.info.lockstep:
+        if self.lockstep:
             return self._answered and steps == 1 and sensed.previous_stamp == before.stamp
         # It does not wait for us, so that some may have been lost on the way; but not this many.
         return ahead <= NANOSECONDS * (1 + 10 * steps * self.info.control_period)
@@ -278,6 +300,7 @@ class Source:
             self._owed_since = time.monotonic()
 
 
-def _shape(info: SourceInfo) -> tuple[int, list[float], list[float], bool]:
-    """What training is bound to: state_size, action_low, action_high, lockstep."""
-    return info.state_size, list(info.action_low), list(info.action_high), info.lockstep
+def _shape(info: SourceInfo) -> tuple[int, list[float], list[float], float, bool]:
+    """What training is bound to: state_size, action_low, action_high, control_period, lockstep."""
+    bounds = list(info.action_low), list(info.action_high)
+    return info.state_size, *bounds, info.control_period, info.lockstep

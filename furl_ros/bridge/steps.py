@@ -8,7 +8,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 
 from furl_interfaces.msg import Action, Observation, SourceInfo
-from furl_ros.bridge.convert import NANOSECONDS, to_float_field, to_ns, to_time
+from furl_ros.bridge.convert import check_stamp, to_float_field, to_ns, to_time
 from furl_ros.bridge.join import Sensed
 from sim.renderer import CameraIntrinsics
 
@@ -39,13 +39,10 @@ def from_observation(
 
     Raises:
         ValueError: state or action has another length than the given one, a value is not finite or
-            too large, or a stamp has nanoseconds that are whole seconds: no answer could repeat it.
+            too large, or a stamp is none (`check_stamp`).
     """
     for stamp in (message.header.stamp, message.previous_stamp):
-        if stamp.nanosec >= NANOSECONDS:
-            raise ValueError(
-                f'stamp has {stamp.nanosec} nanoseconds; accepted: less than {NANOSECONDS}'
-            )
+        check_stamp(stamp)
     state = np.asarray(message.state, np.float32)
     action = np.asarray(message.action, np.float32)
     if state_size is not None and len(state) != state_size:

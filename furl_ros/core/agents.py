@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Stable-Baselines3 SAC agents: made, acting, saved and loaded (updates: relay_update)."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +12,13 @@ from stable_baselines3.common.save_util import load_from_zip_file
 from torch.utils._pytree import tree_map_only
 
 from furl_ros.core.config import TrainConfig
-from furl_ros.core.settings import SettingError
+from furl_ros.core.settings import explained
+from furl_ros.core.storage import check_zip
 
 CRITICS = ('critic', 'critic_target')
 
-# What SB3 and torch raise for files of another kind or another shape.
-_UNFIT = (
-    AttributeError,
-    KeyError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    pickle.UnpicklingError,
-)
+# What a zip of ours or of SB3's own holds at least.
+_MEMBERS = ('policy.pth', 'pytorch_variables.pth')
 
 
 class _Spaces(gymnasium.Env):
@@ -135,17 +127,15 @@ class Agent:
         Raises:
             SettingError: the file is missing, no SB3 zip, or of another shape.
         """
-        try:
+        with explained(
+            f'{path} does not fit; accepted: an SB3 zip of a SAC agent with the same spaces'
+            ' and hidden_units'
+        ):
+            check_zip(path, _MEMBERS)
             # load_data=False leaves the pickled part alone; tensors load with weights_only.
             _, parameters, variables = load_from_zip_file(path, device='cpu', load_data=False)
             self.sac.set_parameters(parameters, exact_match=True, device='cpu')
             self.sac.log_ent_coef.data.copy_(variables['log_ent_coef'])
-        except _UNFIT as error:
-            reason = ' '.join(str(error).split())[:200]
-            raise SettingError(
-                f'{path} does not fit; accepted: an SB3 zip of a SAC agent with the same spaces'
-                f' and hidden_units ({reason})'
-            ) from None
 
     def counters(self) -> dict[str, Any]:
         """What SB3 keeps outside the zip's tensors and a continuation needs."""

@@ -5,15 +5,44 @@ One declaration serves ROS parameters, launch arguments, command lines and the r
 """
 
 import argparse
+import contextlib
 import dataclasses
 import math
+import re
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 T = TypeVar('T')
+_LONGEST_REASON = 200
 
 
 class SettingError(ValueError):
     """A setting was given a value that is not accepted; the text is one line for people."""
+
+
+@contextlib.contextmanager
+def explained(text: str) -> Iterator[None]:
+    """Turn whatever is raised inside into a SettingError of one line: the text and the reason."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except Exception as error:  # pickles, safetensors, hubs and torch all have their own
+        raise SettingError(f'{text} ({why(error)})') from error
+
+
+def why(error: Exception) -> str:
+    """Say in a part of a line why a file or a download cannot be had, read or used."""
+    text = ' '.join(str(error).split())
+    called = re.search(r'GLOBAL (\S+)', text)
+    # What torch itself says then is how to run the code all the same.
+    if called:
+        return f'reading it would run code: {called[1]}'
+    if 'weights_only' in text:
+        return 'it is no file of plain tensors'
+    if not isinstance(error, (RuntimeError, ValueError, OSError)):
+        text = f'{type(error).__name__}: {text}'.removesuffix(': ')
+    return text if len(text) <= _LONGEST_REASON else text[: _LONGEST_REASON - 3] + '...'
 
 
 def setting(

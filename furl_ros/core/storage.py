@@ -5,7 +5,9 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
     to_disk(path.parent)
 
 
+@contextlib.contextmanager
+def usual_mode(path: Path) -> Iterator[None]:
+    """Let a file that is written inside have the mode of any other; safetensors makes it private.
+
+    Raises:
+        OSError: the folder is missing, or the disk is full or fails.
+    """
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    yield
+    path.chmod(mode)
+
+
 def save_tree(path: Path, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
     """Write nested arrays and JSON-able metadata to one safetensors file, atomically.
 
@@ -56,8 +71,11 @@ def save_tree(path: Path, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
     """
     path = Path(path)
     temporary = path.with_name(f'.{path.name}.tmp')
+    # One that a killed process left may have another mode.
+    temporary.unlink(missing_ok=True)
     try:
-        save_file(dict(_flatten(arrays)), temporary, {'meta': json.dumps(meta)})
+        with usual_mode(temporary):
+            save_file(dict(_flatten(arrays)), temporary, {'meta': json.dumps(meta)})
     except SafetensorError as error:
         raise OSError(f'{path} cannot be written: {error}') from error
     to_disk(temporary)
@@ -83,6 +101,21 @@ def load_tree(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise SettingError(f'{path} is not a readable checkpoint file: {error}') from None
     return tree, meta
+
+
+def check_zip(path: Path, members: Iterable[str] = ()) -> None:
+    """Read a whole zip, without using what is in it.
+
+    Raises:
+        OSError, ValueError: it is missing, lacks one of the members, or is damaged.
+        Exception: whatever else zipfile has for a damaged one.
+    """
+    with zipfile.ZipFile(path) as file:
+        missing = set(members) - set(file.namelist())
+        if missing:
+            raise ValueError(f'it lacks {", ".join(sorted(missing))}')
+        if damaged := file.testzip():
+            raise ValueError(f'{damaged} in it is damaged')
 
 
 @contextlib.contextmanager

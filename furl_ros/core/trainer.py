@@ -47,6 +47,17 @@ class Running:
     rewards: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
+    def state(self) -> dict[str, list]:
+        """Everything but the scores: under which heads they came about is chance."""
+        state = asdict(self)
+        del state['scores']
+        return state
+
+    @classmethod
+    def restored(cls, state: dict[str, list]) -> 'Running':
+        """From ``state``; the return of the scores is not known."""
+        return cls(**state, scores=[float('nan')] * len(state['successes']))
+
 
 class Episode(NamedTuple):
     """One finished training episode."""
@@ -469,7 +480,7 @@ class Trainer:
                     'version': self.heads_version,
                     'transitions': self.heads_transitions,
                 },
-                'running': [[source, asdict(r)] for source, r in self._running.items()],
+                'running': [[source, r.state()] for source, r in self._running.items()],
                 'held': [[source, a.tolist(), left] for source, (a, left) in self._held.items()],
                 'relay': self.relay.state(),
                 'agents': {name: agent.counters() for name, agent in self.agents.items()},
@@ -515,7 +526,7 @@ class Trainer:
         self.acted = self.steps
         self.recent = deque(meta['recent'], maxlen=WINDOW)
         # Checkpoints of earlier versions have no running episodes.
-        self._running = {source: Running(**r) for source, r in meta.get('running', [])}
+        self._running = {source: Running.restored(r) for source, r in meta.get('running', [])}
         self._held = {source: (np.array(a), left) for source, a, left in meta.get('held', [])}
         self.generator = generator_from_json(meta['generator'])
         torch.set_rng_state(torch.from_numpy(arrays['torch_rng'].copy()))

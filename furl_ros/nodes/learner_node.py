@@ -9,7 +9,6 @@ import queue
 import sys
 import threading
 import time
-from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +35,9 @@ from furl_ros.bridge.qos import EVENTS, LATCHED
 from furl_ros.bridge.source import NO_SCORE, Score, Source, SourceError
 from furl_ros.bridge.steps import spaces_of
 from furl_ros.core.config import ScoringConfig, TrainConfig
-from furl_ros.core.fair_share import FairShare
 from furl_ros.core.heads import RewardHeads as Heads
 from furl_ros.core.methods import METHODS
+from furl_ros.core.pacing import Due, Pace, Pacing
 from furl_ros.core.replay import Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.reward import check_targets
@@ -51,8 +50,6 @@ from furl_ros.core.trainer import Trainer
 ALIGNMENT_WAIT_S = 10.0  # seconds that a checkpoint waits for the alignment's part, at least
 RESULT_WAIT_S = 0.5  # seconds that the middleware has to deliver the result of a Train goal
 SAY_AGAIN_S = 5.0  # seconds between two lines about the same wait
-PATIENCE_S = 5.0  # seconds of silence after which a robot no longer holds the others back
-REAL_TIME_BACKLOG = 100  # updates that may be owed when a robot does not wait for us
 
 
 class LearnerNode(FurlNode):
@@ -85,11 +82,11 @@ class LearnerNode(FurlNode):
             )
             for index, name in enumerate(self.config.sources)
         ]
-        self.share = FairShare(len(self.sources), self.config.max_lead, PATIENCE_S)
         self.eval_source = None
         if self.config.eval_source and self.train_config.eval_every:
             self.eval_source = Source(self, self.eval_inbox, 0, self.config.eval_source, False)
         self.trainer: Trainer | None = None
+        self.pacing: Pacing | None = None
         self.reporter: Reporter | None = None
         self.folder: RunFolder | None = None
         self.goal_done: Future | None = None
@@ -105,13 +102,8 @@ class LearnerNode(FurlNode):
         self.outcome: Train.Result | None = None
         # Newest observation of each source that was learned from.
         self.learned = dict.fromkeys(range(len(self.sources)), 0)
-        # Of an episode that a checkpoint broke off and that is played again: the actions that are
-        # left, and how many steps are known already. One source only: deterministic.
-        self.again: deque[np.ndarray] = deque()
-        self.known = 0
-        self.foreseen = False  # the action after the last one of the run has been chosen
         self.waited = float('-inf')  # when the last wait was told in detail
-        self.due_eval = self.due_checkpoint = self.due_line = 0.0
+        self.due_line = 0.0
         self.reported = 0
         self.episodes: dict[int, int] = {}
 
@@ -222,13 +214,20 @@ class LearnerNode(FurlNode):
         ):
             return
         # Run ids begin with their time: of two that started at once one knows that it is the later.
-        if message.run < self.run_id:
+        if message.run < self.run_id and self.has_twin:
             raise SettingError(
                 f'another graph has these names in this ROS domain (run {message.run or "by hand"}'
                 f' in {message.run_folder or "a folder not made yet"}); choose another domain'
                 ' (ROS_DOMAIN_ID=<number>) or a namespace (namespace:=<name>)'
             )
         self.is_ours(message, 'training_status')
+
+    @property
+    def has_twin(self) -> bool:
+        """Whether another node with our name publishes its status; anybody else may only say so."""
+        mine = self.get_name(), self.get_namespace()
+        found = self.get_publishers_info_by_topic('training_status')
+        return sum((one.node_name, one.node_namespace) == mine for one in found) > 1
 
     def use_heads(self, transitions: int) -> None:
         """Give the trainer the heads that have seen so much, and forget the older ones."""
@@ -364,33 +363,44 @@ class LearnerNode(FurlNode):
         self.reporter = Reporter(self.folder, self.trainer.steps)
         self.reported = self.trainer.steps
         every = self.train_config
-        self.due_eval = self.next_due(every.eval_every)
-        self.due_checkpoint = self.next_due(every.checkpoint_every)
+        self.evaluation = Due(every.eval_every, self.trainer.steps)
+        self.saving = Due(every.checkpoint_every, self.trainer.steps)
+        self.pacing = Pacing(self.pace(), self.sources, self.trainer)
         self.get_logger().info(f'run folder: {self.folder.path}')
         return True
 
-    def next_due(self, every: int) -> float:
-        """The next multiple of ``every`` environment steps; infinity for 0."""
-        return (self.trainer.steps // every + 1) * every if every else float('inf')
+    def pace(self) -> Pace:
+        """How far the parts of the graph may run ahead of each other."""
+        config = self.config
+        return Pace(
+            deterministic=config.deterministic,
+            max_in_flight=config.max_in_flight,
+            max_lead=config.max_lead,
+            updates_per_step=self.train_config.updates_per_step,
+            alignment_lead=alignment_lead(config.publish_every) if self.method.vlm else None,
+            alignment=config.alignment,
+            stall_timeout=config.stall_timeout,
+        )
 
     def loop(self, target: int) -> None:
         """The training loop: one action, one step taken in, one update, as they become possible."""
+        self.pacing.target = target
         for source in self.sources:
-            if self.wants_more(target) and not self.resume_episode(source):
+            if self.pacing.wants_more and not self.resume_episode(source):
                 self.start_episode(source)
-        self.foreseen = False
+        self.pacing.foreseen = False
 
         def pause() -> None:
             # A robot does not wait for a whole update. Which one then chose its action is chance.
             if not self.config.deterministic:
-                self.answer(target)
+                self.answer()
 
-        while self.trainer.steps < target or self.trainer.owed > 0:
+        while not self.pacing.is_done:
             if self.stopped:
                 return
-            progress = self.answer(target)
+            progress = self.answer()
             for source in self.sources:
-                joined = source.take(hold=self.wants_more(target) or self.foresees)
+                joined = source.take(hold=self.pacing.holds)
                 if joined is not None:
                     self.take_in(source, joined)
                     progress = True
@@ -411,32 +421,30 @@ class LearnerNode(FurlNode):
             if time.monotonic() >= self.due_line:
                 self.report()
 
-    def answer(self, target: int) -> bool:
+    def answer(self) -> bool:
         """Take in what has come, and act where that is due; False when there was nothing."""
         with self.stages('join'):
             progress = self.inbox.drain()
         for source in self.sources:
             if source.todo is None:
                 continue
-            self.share.hear(source.index, time.monotonic())
-            if self.may_act(source, target):
-                if self.again:
+            now = time.monotonic()
+            self.pacing.hear(source, now)
+            if self.pacing.may_act(source, now):
+                if self.pacing.plays_again:
                     self.act_again(source)
                 else:
-                    now = source.todo
-                    source.act(*self.trainer.act(now.state, now.step, source.index))
-                self.share.begin(source.index)
+                    source.act(*self.choose(source))
+                self.pacing.begin(source)
                 progress = True
-            elif self.foresees and self.is_fresh(source) and not self.wants_more(target):
-                # A longer run chooses it before it learns from the step before.
-                self.trainer.act(source.todo.state, source.todo.step, source.index)
-                self.foreseen = True
+            elif self.pacing.must_foresee(source):
+                self.choose(source)
+                self.pacing.foreseen = True
         return progress
 
-    @property
-    def foresees(self) -> bool:
-        """Whether the action that would follow the last one is still to be chosen."""
-        return self.config.deterministic and not self.foreseen and not self.again
+    def choose(self, source: Source) -> tuple[np.ndarray, str]:
+        """The action for the observation that waits for one, and who chose it."""
+        return self.trainer.act(source.todo.state, source.todo.step, source.index)
 
     def resume_episode(self, source: Source) -> bool:
         """Bit for bit: go on with the episode that the last training broke off; False without one.
@@ -446,62 +454,34 @@ class LearnerNode(FurlNode):
         broken_off = self.trainer.resume_episode(source.index)
         if broken_off is None or not self.config.deterministic:
             return False
-        number, steps, actions = broken_off
+        number, known, actions = broken_off
         if source.index in self.episodes:
-            self.again.extend(actions[-1:] if self.foreseen else [])
+            self.pacing.play_again(actions[-1:] if self.pacing.foreseen else (), 0)
             return True
-        self.known = steps
-        self.again.extend(actions)
+        self.pacing.play_again(actions, known)
         self.episodes[source.index] = number
-        # Its first observation gets the stamp that it had.
-        learned = self.learned[source.index] = self.trainer.replay.newest_stamp(source.index)
-        source.newest = learned - (self.known + 1) * source.period_ns
+        # Its observations get the stamps that they had.
+        self.learned[source.index] = self.trainer.replay.newest_stamp(source.index)
+        self.first = self.learned[source.index] - known * source.period_ns
+        source.newest = self.first - source.period_ns
         source.reset(episode_seed(self.train_config.seed, source.index, number))
         return True
 
     def act_again(self, source: Source) -> None:
         """Carry out the next action of an episode that is played again."""
-        now, learned = source.todo, self.learned[source.index]
-        same = now.stamp == learned - (self.known - now.step) * source.period_ns
-        if same or now.step >= self.known:
-            source.act(self.again.popleft(), 'again')
+        if source.todo.step == 0 and source.todo.stamp != self.first:
+            self.get_logger().warning(
+                'the robot did not start anew with the run: its episode cannot be gone on with'
+            )
+            self.start_episode(source)
             return
-        self.get_logger().warning(
-            'the robot did not start anew with the run: its episode cannot be gone on with'
-        )
-        self.start_episode(source)
-
-    def wants_more(self, target: int) -> bool:
-        """Whether steps beyond those that have begun are needed."""
-        return self.trainer.steps + sum(source.in_flight for source in self.sources) < target
-
-    def may_act(self, source: Source, target: int) -> bool:
-        """Whether ``todo`` of a source may be answered now: the back-pressure."""
-        return not source.info.lockstep or (
-            self.wants_more(target)
-            and self.is_fresh(source)
-            and self.share.may_begin(source.index, time.monotonic())
-            and not self.waits_for_alignment(source)
-        )
-
-    def is_fresh(self, source: Source) -> bool:
-        """Whether so much is learned that the next action would not come too early."""
-        if self.config.deterministic:
-            # Bit for bit: the whole effect of the step before comes first.
-            return self.trainer.owed <= 0 and source.in_flight <= 1
-        updates = self.train_config.updates_per_step * len(self.sources)
-        return source.in_flight + self.trainer.owed / updates <= self.config.max_in_flight
-
-    def waits_for_alignment(self, source: Source) -> bool:
-        """Whether a source is so far ahead of the newest heads that the queues just hold it."""
-        lead = alignment_lead(self.config.publish_every)
-        return self.method.vlm and source.alignment_lead >= lead
+        source.act(self.pacing.next_again(), 'again')
 
     def take_in(self, source: Source, joined: Joined[Score]) -> None:
         """Store one step; at the end of an episode evaluate, save, and start the next one."""
         before, after, score, previous = joined
-        if after.step <= self.known:
-            return  # played again
+        if self.pacing.is_known(after.step):
+            return
         previous = previous or NO_SCORE
         self.trainer.add(
             Transition(
@@ -522,25 +502,25 @@ class LearnerNode(FurlNode):
             previous.reward,
         )
         self.learned[source.index] = after.stamp
-        if not source.info.lockstep:
-            self.trainer.forgive(REAL_TIME_BACKLOG)
+        backlog = self.pacing.backlog(source)
+        if backlog is not None:
+            self.trainer.forgive(backlog)
         if not after.last:
             return
         self.finish_episode(source, after.stamp)
-        if self.due_eval <= self.trainer.steps < self.target:
+        if self.evaluation.has_come(self.trainer.steps, self.target):
             self.evaluate()
-            self.due_eval = self.next_due(self.train_config.eval_every)
-        if self.due_checkpoint <= self.trainer.steps < self.target:
+            self.evaluation.done(self.trainer.steps)
+        if self.saving.has_come(self.trainer.steps, self.target):
             self.save()
-            self.due_checkpoint = self.next_due(self.train_config.checkpoint_every)
+            self.saving.done(self.trainer.steps)
         # What is drawn for an episode belongs to it: a resumed run draws it again.
-        if self.wants_more(self.target):
+        if self.pacing.wants_more:
             self.start_episode(source)
 
     def start_episode(self, source: Source) -> None:
         """Ask a source for its next episode, with the seed that belongs to it."""
-        self.again.clear()
-        self.known = 0
+        self.pacing.begin_episode()
         number = self.episodes[source.index] = self.trainer.start_episode(source.index)
         source.reset(episode_seed(self.train_config.seed, source.index, number))
 
@@ -578,31 +558,14 @@ class LearnerNode(FurlNode):
         return True
 
     def look_for_stalls(self) -> None:
-        """Say what is waited for too long; a robot that is silent is asked for a new episode.
-
-        Seconds in which nothing was asked of anybody (a long start, an evaluation) do not count,
-        nor those in which we wait for the alignment. Bit for bit, no episode can be given up.
-        """
-        behind = [
-            source for source in self.sources if source.todo and self.waits_for_alignment(source)
-        ]
-        if behind:
-            lead = max(source.alignment_lead for source in behind)
-            self.say_wait(f'waiting for {self.config.alignment}: {lead} observations behind')
-        limit = self.config.stall_timeout
-        for source in self.sources:
-            if source.silent_for <= limit:
-                continue
-            name = source.name or 'the source'
-            who = 'the reward node' if source.waits_for_scores else name
-            if self.config.deterministic:
-                self.say_wait(f'nothing heard of {who} for {source.silent_for:.0f} s: waiting')
+        """Say what is waited for too long; a robot that is silent is asked for a new episode."""
+        for wait in self.pacing.find_waits():
+            if wait.robot is None:
+                self.say_wait(wait.text)
                 continue
             self.counts['stalls'] += 1
-            self.get_logger().warning(
-                f'nothing heard of {who} for {limit:.0f} s: asking {name} for a new episode'
-            )
-            self.start_episode(source)
+            self.get_logger().warning(wait.text)
+            self.start_episode(wait.robot)
 
     def say_wait(self, text: str) -> None:
         """Say what is waited for, now and then."""

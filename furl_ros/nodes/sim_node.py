@@ -17,7 +17,7 @@ from visualization_msgs.msg import Marker
 from furl_interfaces.msg import Action, Observation, SourceInfo
 from furl_interfaces.srv import Reset
 from furl_ros.bridge.config import SimNodeConfig
-from furl_ros.bridge.convert import to_float_field, to_image_msg, to_ns, to_time
+from furl_ros.bridge.convert import check_stamp, to_float_field, to_image_msg, to_ns, to_time
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
@@ -112,6 +112,15 @@ class SimNode(FurlNode):
                 f' {request.run or "one without a name"}'
             )
             self.count_bad('resets refused', response.error_msg)
+            return response
+        try:
+            check_stamp(request.after)
+        except ValueError as error:
+            response.error_code, response.error_msg = (
+                Reset.Response.FAILED,
+                f'after is wrong: {error}',
+            )
+            self.count_bad('bad resets', response.error_msg)
             return response
         self.serves = request.run
         self.next_stamp = max(self.next_stamp, to_ns(request.after) + self.period_ns)

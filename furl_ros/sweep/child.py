@@ -12,16 +12,14 @@ import shutil
 import signal
 import sys
 import threading
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 from furl_ros.core.locks import Lock
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import ALIGNMENT_FILE, CHECKPOINTS, CONFIG, TRAINER_FILE, load_config
-from furl_ros.core.settings import SettingError
-from furl_ros.core.storage import load_tree
+from furl_ros.core.settings import SettingError, explained
+from furl_ros.core.storage import check_zip, load_tree
 from furl_ros.report.traces import REWARDS
 from furl_ros.sweep import results
 from furl_ros.sweep.plan import check_unchanged
@@ -46,13 +44,8 @@ def check_whole(checkpoint: Path, method: str) -> None:
         load_tree(checkpoint / ALIGNMENT_FILE)
     for name in meta.get('agents', ()):
         path = checkpoint / f'{name}_agent.zip'
-        try:
-            with zipfile.ZipFile(path) as file:
-                damaged = file.testzip()
-        except (OSError, zipfile.BadZipFile, zlib.error) as error:
-            damaged = str(error)
-        if damaged:
-            raise SettingError(f'{path} is not a readable checkpoint file: {damaged}')
+        with explained(f'{path} is not a readable checkpoint file'):
+            check_zip(path)
 
 
 def newest_checkpoint(folder: Path, method: str, progress: Progress) -> Path | None:

@@ -165,6 +165,15 @@ class TestPrecedence:
         assert (values['seed'], values['deterministic'], values['render']) == (7, True, False)
         assert values['prompt'] == '12'
 
+    @pytest.mark.parametrize('empty', ["''", '""', ''])
+    def test_a_typed_empty_text_is_empty(self, params, empty):
+        path = params(prompt='close it', resume='/no/where', run_folder='mine')
+        given = dict.fromkeys(('prompt', 'resume', 'run_folder'), empty)
+        values = settings_of_run(given, path)
+        assert values['prompt'] == 'push and close a drawer'
+        assert values['resume'] == ''
+        assert Path(values['run_folder']).parent.name == 'runs'
+
     def test_a_deterministic_run_lets_nothing_gather(self):
         assert settings_of_run({}, '')['gather'] > 0
         assert settings_of_run({'deterministic': 'true'}, '')['gather'] == 0
@@ -219,6 +228,7 @@ class TestRefused:
         [
             ({'taks': 'x'}, "there is no argument 'taks'; accepted: action_repeat, "),
             ({'seed': 'one'}, "seed is 'one'; accepted: a value of type int"),
+            ({'seed': "''"}, 'seed is .*; accepted: a value of type int'),
             ({'seed': '1.5'}, "seed is '1.5'; accepted: a value of type int"),
             ({'seed': '-1'}, 'seed is -1; accepted: 0 to '),
             ({'rho': 'x'}, "rho is 'x'; accepted: a value of type float"),
@@ -314,6 +324,14 @@ class TestRefused:
     def test_what_does_not_fit_the_run(self, stored, name, value, kept):
         text = f"^{name} is '?{value}'?, but the checkpoint .*; accepted: '?{kept}'?$"
         refused(text, {'resume': str(stored()), name: value})
+
+
+def test_the_model_is_checked_where_the_method_has_one():
+    values = settings_of_run({'vlm': 'nothing'}, '')
+    with pytest.raises(SettingError, match="vlm is 'nothing'"):
+        graph.check_model(values)
+    graph.check_model(values | {'method': 'sac'})
+    graph.check_model(values | {'vlm': 'open_clip:RN50/openai'})
 
 
 def test_an_empty_parameter_file_says_nothing(tmp_path):

@@ -154,8 +154,45 @@ def test_scores_in_the_past_are_counted():
     join = StampJoin()
     feed(join, [*observations, *((o.stamp, score(o)) for o in observations)])
     again = [(o.stamp, 'again') for o in observations]
-    assert feed(join, [*again, (1, 'older')]) == []
-    assert join.counts == {'scores in the past': 5}
+    assert feed(join, again) == []
+    assert join.counts == {'scores in the past': 4}
+
+
+def test_scores_of_long_ago_are_in_the_past_though_nobody_remembers_their_frames():
+    first, *others = stream([300])
+    join = StampJoin(max_waiting=20)
+    feed(join, [event for o in others for event in (o, (o.stamp, score(o)))])
+    assert join.has_passed(first.stamp)
+    join.counts.clear()
+    assert feed(join, [(first.stamp, 'late'), (others[0].stamp, 'again')]) == []
+    assert join.counts == {'scores in the past': 2}
+
+
+def test_scores_that_nobody_asked_for_are_counted_when_their_time_is_over():
+    observations = stream([200])
+    join = StampJoin()
+    events = [event for o in observations for event in (o, (o.stamp, score(o)))]
+    nobodys = [(observations[place].stamp + 1, 'x') for place in (3, 50)]
+    joined = feed(join, [*events[:20], *nobodys, *events[20:], (FUTURE, 'x')])
+    assert stamps(joined) == steps_of(observations)
+    assert join.counts == {'scores in the past': 2}
+    assert list(join._scores) == [FUTURE]
+
+
+@pytest.mark.parametrize('fate', ['scored', 'bad', 'never scored'])
+def test_a_step_stamped_in_the_future_is_no_clock(fate):
+    """Though it follows an observation of ours: it was the last one that any score came after."""
+    observations = stream([60])
+    stray = sensed(FUTURE, observations[4].stamp, 0, 5)
+    join = StampJoin(max_waiting=20)
+    events = [event for o in observations for event in (o, (o.stamp, score(o)))]
+    if fate != 'never scored':
+        events.insert(10, (FUTURE, 'stray' if fate == 'scored' else None))
+    events.insert(10, stray)
+    joined = [step for step in feed(join, events) if step.after is not stray]
+    assert stamps(joined) == steps_of(observations)
+    assert join.has_passed(observations[-1].stamp)
+    assert not join.has_passed(observations[-1].stamp + 1)
 
 
 def test_scores_without_an_observation_do_not_pile_up():

@@ -3,8 +3,10 @@
 
 import base64
 import contextlib
+import io
 import json
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -238,22 +240,52 @@ def test_no_code_of_a_zip_is_executed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    'spoil',
-    ['absent', 'no zip', 'empty zip', 'no policy', 'no temperature', 'list', 'units', 'states'],
+    ('spoil', 'reason'),
+    [
+        ('absent', 'No such file'),
+        ('no zip', 'File is not a zip file'),
+        ('empty zip', r'it lacks policy\.pth, pytorch_variables\.pth'),
+        ('torn', 'File is not a zip file'),
+        # What is left ends in one of its members, which is a zip by itself.
+        ('torn within', r'it lacks policy\.pth, pytorch_variables\.pth'),
+        ('flipped', r'policy\.pth in it is damaged|Bad CRC'),
+        ('code', r'reading it would run code: (_io|io)\.open'),
+        ('pickle', 'it is no file of plain tensors'),
+        ('no tensors', 'it is no file of plain tensors'),
+        ('no policy', r'it lacks policy\.pth'),
+        ('no temperature', r'it lacks pytorch_variables\.pth'),
+        ('list', 'list'),
+        ('units', 'size mismatch'),
+        ('states', 'size mismatch'),
+    ],
 )
-def test_a_zip_that_does_not_fit_is_told_in_one_line(tmp_path, spoil):
+@pytest.mark.filterwarnings('ignore:Detected pickle protocol')
+def test_a_zip_that_does_not_fit_is_told_in_one_line(tmp_path, spoil, reason):
     path, one = tmp_path / 'a.zip', updated(agent())
     if spoil == 'units':
         one = agent(TrainConfig(hidden_units=17))
     elif spoil == 'states':
         one = agent(states=gymnasium.spaces.Box(-1, 1, (5,), np.float32))
     one.save(tmp_path / 'good.zip', 0)
-    if spoil == 'no zip':
-        path.write_bytes(b'PK no zip')
-    elif spoil == 'list':
-        torch.save([1, 2], tmp_path / 'list.pth')
-        content = (tmp_path / 'list.pth').read_bytes()
+    whole = (tmp_path / 'good.zip').read_bytes()
+    evil = Evil(tmp_path / 'executed')
+    policies = {
+        'code': torch_bytes(evil),
+        'pickle': pickle.dumps(evil),
+        'list': torch_bytes([1, 2]),
+        'no tensors': b'no tensors',
+    }
+    raw = {
+        'no zip': b'PK no zip',
+        'torn': whole[:100],
+        'torn within': whole[:-400],
+        'flipped': flipped(tmp_path / 'good.zip', 'policy.pth'),
+    }
+    if spoil in policies:
+        content = policies[spoil]
         repack(tmp_path / 'good.zip', path, lambda n, c: content if n == 'policy.pth' else c)
+    elif spoil in raw:
+        path.write_bytes(raw[spoil])
     elif spoil != 'absent':
         missing = {
             'empty zip': lambda name: True,
@@ -263,5 +295,26 @@ def test_a_zip_that_does_not_fit_is_told_in_one_line(tmp_path, spoil):
         repack(tmp_path / 'good.zip', path, lambda n, c: None if missing(n) else c)
     with pytest.raises(SettingError, match='does not fit; accepted: an SB3 zip') as caught:
         agent().load(path)
-    assert str(path) in str(caught.value)
-    assert '\n' not in str(caught.value)
+    text = str(caught.value)
+    assert str(path) in text
+    assert re.search(reason, text), text
+    assert '\n' not in text
+    # How to run the code of a file all the same is what torch says about it.
+    assert 'weights_only' not in text
+    assert not (tmp_path / 'executed').exists()
+
+
+def torch_bytes(value):
+    """What torch.save writes."""
+    file = io.BytesIO()
+    torch.save(value, file)
+    return file.getvalue()
+
+
+def flipped(path, name):
+    """Bytes of a zip with one bit changed in the middle of a member."""
+    with zipfile.ZipFile(path) as file:
+        member = file.getinfo(name)
+    content = bytearray(path.read_bytes())
+    content[member.header_offset + member.compress_size // 2] ^= 1
+    return bytes(content)

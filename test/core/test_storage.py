@@ -2,6 +2,7 @@
 """Files and folders that are either whole or absent."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from furl_ros.core.storage import (
     load_tree,
     save_tree,
     whole_folder,
+    write_whole,
 )
 
 TREE = {
@@ -55,6 +57,26 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match='disk full'):
         save_tree(tmp_path / 'a', {'x': np.zeros(2)}, {'n': 2})
     assert load_tree(tmp_path / 'a')[1] == {'n': 1}
+
+
+@pytest.mark.parametrize('umask', [0o022, 0o007])
+def test_all_files_have_the_mode_that_the_umask_leaves(tmp_path, umask):
+    """Those of safetensors too, and in the place of one that a killed process left."""
+    temporary = tmp_path / '.tree.tmp'
+    temporary.touch(0o600)
+    previous = os.umask(umask)
+    try:
+        for _ in range(2):
+            save_tree(tmp_path / 'tree', TREE, {})
+            write_whole(tmp_path / 'small', 'x')
+            with whole_folder(tmp_path / 'folder') as folder:
+                save_tree(folder / 'tree', TREE, {})
+    finally:
+        os.umask(previous)
+    for path in tmp_path.rglob('*'):
+        usual = 0o777 if path.is_dir() else 0o666
+        assert path.stat().st_mode & 0o777 == usual & ~umask, path
+    assert {path.name for path in tmp_path.rglob('*')} == {'tree', 'small', 'folder'}
 
 
 @pytest.mark.parametrize('spoil', ['absent', 'empty', 'torn', 'folder', 'foreign'])

@@ -161,6 +161,7 @@ def story(tmp_path_factory):
                 core.update()
                 if core.transitions % PUBLISH_EVERY == 0:
                     versions.append((core.snapshot().version, core.heads.flat()[0].copy()))
+            others.score(others.stamp - 10, np.zeros(WIDTH))
             others.score(others.stamp - 5, np.zeros(WIDTH))
             others.score(others.stamp + 5, np.zeros(3))
             others.score(others.stamp + 10**15, np.full(WIDTH, 1e30))

@@ -12,7 +12,16 @@ from graph_support import checkpoints, launch, new_domain, run_node
 LAUNCHES = {
     'task': ({'task': 'drawer-opne-v3'}, r"task is 'drawer-opne-v3'.*accepted: .*drawer-open-v3"),
     'camera': ({'camera': 'corner9'}, r"camera is 'corner9'.*accepted.*: auto, .*corner2"),
-    'model': ({'vlm': 'open_clip:RN51/openai'}, r"error: vlm is 'open_clip:RN51/openai'.* RN50"),
+    'model': ({'vlm': 'nothing'}, r"vlm is 'nothing'; accepted: 'furl-tiny', "),
+    'model of open_clip': (
+        {'vlm': 'open_clip:RN51/openai'},
+        r"vlm is 'open_clip:RN51/openai'.*accepted: .* RN50",
+    ),
+    'file of a model': (
+        {'vlm': 'liv:/nowhere.pt'},
+        r"vlm is 'liv:.*there is no file '/nowhere.pt'",
+    ),
+    'weights': ({'vlm': 'open_clip:RN50/opnai'}, r"error: vlm is 'open_clip:RN50/opnai'.* openai"),
     'name': ({'gama': 0.9}, r"no argument 'gama'; accepted: .*gamma"),
     'range': ({'gamma': 1.5}, r'gamma is 1.5; accepted: 0 to 1'),
     'type': ({'total_steps': 'many'}, r"total_steps is 'many'; accepted: .*int"),
@@ -82,7 +91,7 @@ def test_one_line_says_what_is_wrong(answers, case):
 
 
 # These are found out by the nodes themselves.
-LATER = ('model', 'broken checkpoint', 'run folder')
+LATER = ('weights', 'broken checkpoint', 'run folder')
 
 
 @pytest.mark.parametrize('case', [case for case in LAUNCHES if case not in LATER])

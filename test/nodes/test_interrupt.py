@@ -123,6 +123,20 @@ def test_the_last_checkpoint_before_a_kill_is_usable(interrupted, killed, tmp_pa
     assert_goes_on(interrupted.folder, killed.last, last)
 
 
+def test_a_node_that_is_killed_after_ctrl_c_makes_the_launch_fail(tmp_path):
+    with launch(new_domain(), tmp_path, method='sac', total_steps=ENDLESS) as graph:
+        graph.wait_for(r'step 2\d\d of')
+        learner = graph.pid_of('learner_node')
+        # It cannot answer Ctrl-C, as if it hung.
+        os.kill(learner, signal.SIGSTOP)
+        graph.interrupt()
+        graph.wait_for(r'\[sim_node-\d+\]: process has finished cleanly')
+        os.kill(learner, signal.SIGKILL)
+        assert graph.finish() == 1
+    assert re.search(r'learner_node-\d+ ended with exit code -9', graph.output)
+    assert 'Traceback' not in graph.output
+
+
 def test_ctrl_c_while_the_nodes_wait_for_each_other(tmp_path):
     with launch(new_domain(), tmp_path, total_steps=ENDLESS) as graph:
         # The first of them; the others still import.

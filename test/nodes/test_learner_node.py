@@ -370,8 +370,9 @@ def test_ctrl_c_while_it_waits_alone(tmp_path):
 class Interference:
     """After each step: messages of another run, and such as do not belong to the episode."""
 
-    def __init__(self, scored):
+    def __init__(self, scored, probe):
         self.scored, self.robot = scored, scored.robot
+        self.statuses = probe.node.create_publisher(TrainingStatus, 'training_status', LATCHED)
         self.score = self.robot.on_sense
         self.robot.on_sense = self.interfere
 
@@ -392,6 +393,9 @@ class Interference:
             SourceInfo(run=robot.run, state_size=5, action_low=[0.0], lockstep=True)
         )
         robot.infos.publish(SourceInfo(run='theirs', state_size=3))
+        robot.introduce()
+        # As of a run that began before, but there is no second learner.
+        self.statuses.publish(TrainingStatus(run='earlier'))
         self.scored.publish_heads(run='theirs')
         self.scored.publish_heads(factor=1e30)
         self.scored.publish_heads(transitions=2**63)
@@ -408,7 +412,7 @@ def test_only_what_belongs_to_the_episode_is_learned(tmp_path):
     with learner(tmp_path, **settings) as (probe, robot, command):
         robot.run = 'ours'
         scored = Scored(probe, robot, run='ours', scoring='cosine')
-        Interference(scored)
+        Interference(scored, probe)
         for name in (
             'messages of another run',
             'observations that nobody asked for',
@@ -421,7 +425,8 @@ def test_only_what_belongs_to_the_episode_is_learned(tmp_path):
         probe.command = None
         command.interrupt()
         assert command.finish() == 0, command.output
-    assert command.output.count('of another run (theirs) in this domain: left alone') == 1
+    for run in ('theirs', 'earlier'):
+        assert command.output.count(f'of another run ({run}) in this domain: left alone') == 1
     assert 'has restarted' not in command.output
     assert len(robot.seeds) == 6
     replay, trainer = read_trainer(checkpoints(tmp_path / 'run')[-1])

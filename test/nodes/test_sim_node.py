@@ -8,7 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from graph_support import RECORDER, Probe, new_domain, run_node
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import GetParameters, SetParameters
+from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from visualization_msgs.msg import Marker
@@ -188,6 +193,25 @@ def test_only_the_answer_to_the_newest_observation_is_carried_out(lockstep):
     assert list(third.action) == [0.5] * 4
 
 
+def test_a_malformed_reset_changes_nothing(lockstep):
+    first = lockstep.reset(seed=3, use_seed=True)
+    for after in (Time(nanosec=10**9), Time(sec=2**31 - 1)):
+        answer = lockstep.probe.call(Reset, 'reset', after=after)
+        assert answer.error_code == Reset.Response.FAILED
+        assert 'after is wrong: stamp has' in answer.error_msg
+    second = lockstep.act(first, np.zeros(4))
+    assert (second.episode, second.step) == (first.episode, 1)
+
+
+def test_a_malformed_call_of_a_service_of_ros_is_counted(lockstep):
+    value = ParameterValue(type=90)
+    request = {'parameters': [ParameterMessage(name='horizon', value=value)]}
+    answer = lockstep.probe.call(SetParameters, 'sim_node/set_parameters', **request)
+    assert not answer.results
+    lockstep.probe.wait_for_count('sim_node', 'failed calls')
+    lockstep.reset(seed=3, use_seed=True)
+
+
 def test_nothing_moves_after_the_end_of_an_episode(lockstep, episode):
     observation = lockstep.reset(seed=4, use_seed=True)
     while not observation.truncated:
@@ -196,6 +220,16 @@ def test_nothing_moves_after_the_end_of_an_episode(lockstep, episode):
     lockstep.send(to_ns(observation.header.stamp), np.zeros(4))
     lockstep.probe.wait_for_count('sim_node', 'actions for another observation', refused + 1)
     assert lockstep.observations[-1].step == HORIZON
+
+
+def test_the_clock_of_a_running_node_cannot_be_changed(lockstep):
+    wanted = Parameter('use_sim_time', value=True).to_parameter_msg()
+    name = 'sim_node/set_parameters'
+    (result,) = lockstep.probe.call(SetParameters, name, parameters=[wanted]).results
+    assert not result.successful
+    assert 'read-only parameter: use_sim_time' in result.reason
+    answer = lockstep.probe.call(GetParameters, 'sim_node/get_parameters', names=['use_sim_time'])
+    assert not answer.values[0].bool_value
 
 
 def test_the_goal_image_is_latched(lockstep):

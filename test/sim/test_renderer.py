@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames: upright, unmirrored, true to the intrinsics, and not mixed between environments."""
 
+import os
 import subprocess
 import sys
 
@@ -149,3 +150,13 @@ def test_contact_sheet(tmp_path, capsys):
     assert cv2.imread(str(out)).shape == (48, 96, 3)
     assert main(['--task', 'reach', '--out', str(out)]) == 2
     assert capsys.readouterr().err.startswith("error: task is 'reach'")
+
+
+def test_what_draws_is_imported_without_a_child_process():
+    """A child would answer Ctrl-C with a traceback."""
+    code = (
+        'import sim, subprocess; del subprocess.Popen;'
+        'import gymnasium.envs.mujoco.mujoco_rendering, metaworld'
+    )
+    environment = {k: v for k, v in os.environ.items() if k != 'PYGLFW_LIBRARY'}
+    subprocess.run([sys.executable, '-c', code], env=environment | {'MUJOCO_GL': 'egl'}, check=True)

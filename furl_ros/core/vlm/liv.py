@@ -12,8 +12,10 @@ from pathlib import Path
 
 import torch
 
+from furl_ros.core.settings import explained
 from furl_ros.core.vlm import weights
 from furl_ros.core.vlm.open_clip_model import OpenClipVlm, build
+from furl_ros.core.vlm_names import local_file
 
 # OpenAI's RN50 with OpenAI's activation; 224 pixels, CLIP's mean and deviation, embeddings 1024-d.
 MODEL = 'RN50-quickgelu'
@@ -39,12 +41,12 @@ def load_liv(name: str, file: str, device: torch.device, micro_batch: int) -> Op
         SettingError: the file is missing, cannot be read without running code, or holds something
             else.
     """
-    path = weights.local_file(name, file)
+    path = local_file(name, file)
     state = clip_weights(name, path)
 
     def load(model: torch.nn.Module) -> None:
         text = f'vlm is {name!r}: {str(path)!r} does not fit {MODEL}; accepted: all of its weights'
-        with weights.explained(text):
+        with explained(text):
             model.load_state_dict(state)
 
     return build(name, MODEL, load, device, micro_batch, {})
@@ -61,7 +63,7 @@ def clip_weights(name: str, path: Path) -> dict[str, torch.Tensor]:
         SettingError: the file has another layout, or cannot be read without running code.
     """
     refused = f'vlm is {name!r}: {str(path)!r} is no checkpoint of LIV; accepted: {LAYOUT}'
-    with weights.explained(refused):
+    with explained(refused):
         checkpoint = weights.load_plain(path)
         if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(ENTRY), dict):
             raise ValueError(f'it has no state dict {ENTRY!r}')

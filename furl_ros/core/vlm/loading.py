@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the name of a model to the model."""
 
-import re
 from pathlib import Path
 
 import torch
@@ -9,22 +8,19 @@ import torch
 from furl_ros.core.config import VlmConfig
 from furl_ros.core.settings import SettingError, check
 from furl_ros.core.vlm.interface import Vlm
+from furl_ros.core.vlm_names import (
+    FURL_TINY,
+    HUB,
+    LIV,
+    OPEN_CLIP,
+    TINY_RANDOM,
+    check_name,
+    local_file,
+)
 
-FURL_TINY = 'furl-tiny'
 FURL_TINY_WEIGHTS = Path(__file__).parents[1] / 'weights' / 'furl-tiny.safetensors'
 # Checksum of that file: no other weights go by this name.
 FURL_TINY_SHA256 = '52b38db9f6433f1d83dc436252336dd0337eb1fcd706c85bb520356d9511e2c1'
-TINY_RANDOM = 'tiny-random'
-OPEN_CLIP = 'open_clip'
-LIV = 'liv'
-HUB = 'hf-hub'
-NAMES = re.compile(
-    rf'{FURL_TINY}|{TINY_RANDOM}|{OPEN_CLIP}:[^/]+/.+|{LIV}:.+|{HUB}:[\w.-]+/[\w.-]+'
-)
-ACCEPTED = (
-    f"'{FURL_TINY}', '{TINY_RANDOM}', '{OPEN_CLIP}:<model>/<pretrained tag, file or random>', "
-    f"'{LIV}:<file>' or '{HUB}:<organisation>/<repository>'"
-)
 
 
 def load_vlm(config: VlmConfig) -> Vlm:
@@ -37,12 +33,11 @@ def load_vlm(config: VlmConfig) -> Vlm:
     check(config)
     device, name, micro_batch = _device(config.device), config.vlm, config.micro_batch
     # Checked before the imports: open_clip takes seconds.
-    if not NAMES.fullmatch(name):
-        raise SettingError(f'vlm is {name!r}; accepted: {ACCEPTED}')
+    check_name(name)
 
     from furl_ros.core.vlm.liv import load_liv
     from furl_ros.core.vlm.open_clip_model import RANDOM, load_hub, load_open_clip
-    from furl_ros.core.vlm.weights import check_sha256, local_file
+    from furl_ros.core.vlm.weights import check_sha256
 
     kind, _, rest = name.partition(':')
     if kind == LIV:

@@ -2,7 +2,6 @@
 """Models built and loaded by open_clip."""
 
 import contextlib
-import difflib
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -12,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from furl_ros.core.settings import SettingError
+from furl_ros.core.settings import SettingError, explained
 from furl_ros.core.vlm import weights as weight_files
 from furl_ros.core.vlm.frozen import freeze, pack
 from furl_ros.core.vlm.open_clip_library import open_clip, pretrained
 from furl_ros.core.vlm.preprocess import Preprocess
+from furl_ros.core.vlm_names import is_file_name, local_file
 
 RANDOM = 'random'
 # Random weights are the same in every process and on every machine with the same torch.
@@ -113,11 +113,9 @@ def load_open_clip(
         device, micro_batch: see ``OpenClipVlm``.
 
     Raises:
-        SettingError: unknown model or tag; a file that is missing, unreadable or of another model;
+        SettingError: unknown tag; a file that is missing, unreadable or of another model;
             weights or a tokenizer that are neither on this machine nor can be downloaded.
     """
-    if model not in open_clip.list_models():
-        raise SettingError(f'vlm is {name!r}: open_clip has no model {model!r}; {_similar(model)}')
     if weights == RANDOM:
         return build(name, model, lambda built: None, device, micro_batch, {})
     tag = pretrained.get_pretrained_cfg(model, weights)
@@ -125,7 +123,7 @@ def load_open_clip(
         path = weight_files.tag_file(name, _with_activation(model, tag), tag)
     else:
         _check_names_file(name, model, weights)
-        path = weight_files.local_file(name, weights)
+        path = local_file(name, weights)
     if weight_files.is_torchscript(path):
         # Whatever name the file came by, it is OpenAI's or it will be refused.
         tag = pretrained.get_pretrained_cfg(model, 'openai')
@@ -179,7 +177,7 @@ def build(
         SettingError: the model or its tokenizer cannot be built here, or what ``load`` raises.
     """
     with _own_random_numbers(), _quiet():
-        with weight_files.explained(f'vlm is {name!r}: it cannot be built here'):
+        with explained(f'vlm is {name!r}: it cannot be built here'):
             config = open_clip.get_model_config(model)
             built = open_clip.create_model(
                 model,
@@ -223,7 +221,7 @@ def load_weights(
         SettingError: the file cannot be read without running code, or is of another model.
     """
     refused = f'vlm is {name!r}: {str(path)!r} does not hold plain weights of {model}'
-    with weight_files.explained(f'{refused}; accepted: its state dict, safetensors or torch.save'):
+    with explained(f'{refused}; accepted: its state dict, safetensors or torch.save'):
         if weight_files.is_torchscript(path):
             weight_files.check_torchscript(name, path, tag)
             built.load_state_dict(torch.jit.load(path, map_location='cpu').state_dict())
@@ -251,16 +249,6 @@ def _drop_openai_numbers(name: str, quick_gelu: bool) -> Callable[..., None]:
     return hook
 
 
-def _similar(model: str) -> str:
-    names = open_clip.list_models()
-    lower = {name.lower(): name for name in names}
-    near = difflib.get_close_matches(model.lower(), lower, n=5, cutoff=0.5)
-    if near:
-        names = ', '.join(lower[name] for name in near)
-        return f'accepted: a name of open_clip.list_models(), such as {names}'
-    return f'accepted: the {len(names)} names of open_clip.list_models(), for example ViT-B-32'
-
-
 def _with_activation(model: str, tag: dict[str, Any]) -> str:
     """Name of the model to load a tag's file into: a file does not tell its activation."""
     variant = f'{model}-quickgelu'
@@ -269,8 +257,7 @@ def _with_activation(model: str, tag: dict[str, Any]) -> str:
 
 def _check_names_file(name: str, model: str, weights: str) -> None:
     """Refuse what looks like a mistyped tag rather than like a file."""
-    path = Path(weights).expanduser()
-    if '/' not in weights and not path.suffix and not path.is_file():
+    if not is_file_name(weights):
         tags = ', '.join([*pretrained.list_pretrained_tags_by_model(model), RANDOM])
         raise SettingError(
             f'vlm is {name!r}: {model} has no weights {weights!r}; accepted: {tags}, or a file'

@@ -7,11 +7,10 @@ knows no checksum of what lies there; OpenAI's own files have theirs in their ad
 
 import contextlib
 import hashlib
-import re
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import huggingface_hub
 import torch
 from huggingface_hub import constants as hub_constants
 
-from furl_ros.core.settings import SettingError
+from furl_ros.core.settings import SettingError, why
 from furl_ros.core.vlm.open_clip_library import pretrained
 
 # What open_clip looks for in a repository of the hub: the weights, best first, and the model.
@@ -29,21 +28,6 @@ HUB_CONFIG = 'open_clip_config.json'
 CONNECT_TIMEOUT = 10
 # Where open_clip and OpenAI's own package put what does not come from the hub.
 OPENAI_CACHE = Path('~/.cache/clip')
-LONGEST_REASON = 200
-
-
-def local_file(name: str, file: str) -> Path:
-    """Path of a file that somebody named in ``vlm``.
-
-    Raises:
-        SettingError: there is no such file.
-    """
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise SettingError(
-            f'vlm is {name!r}: there is no file {str(path)!r}; accepted: the path of a file'
-        )
-    return path
 
 
 def tag_file(name: str, model: str, tag_config: dict[str, Any]) -> Path:
@@ -142,38 +126,13 @@ def load_plain(path: Path) -> Any:
     """Read a file of ``torch.save`` that holds tensors and plain containers only.
 
     Raises:
-        Exception: whatever torch raises for a file that is anything else; see ``why``.
+        Exception: whatever torch raises for a file that is anything else; see ``settings.why``.
     """
     if is_torchscript(path):
         raise ValueError('it is a TorchScript archive, and loading it would run the code in it')
     # Mapped, an optimizer beside the weights (twice their size) is not read.
     mmap = zipfile.is_zipfile(path)
     return torch.load(path, map_location='cpu', weights_only=True, mmap=mmap)
-
-
-@contextlib.contextmanager
-def explained(text: str) -> Iterator[None]:
-    """Turn whatever is raised inside into a SettingError of one line: the text and the reason."""
-    try:
-        yield
-    except SettingError:
-        raise
-    except Exception as error:  # pickles, safetensors, hubs and torch all have their own
-        raise SettingError(f'{text} ({why(error)})') from error
-
-
-def why(error: Exception) -> str:
-    """Say in a part of a line why weights cannot be had, read or used."""
-    text = ' '.join(str(error).split())
-    called = re.search(r'GLOBAL (\S+)', text)
-    # What torch itself says then is how to run the code all the same.
-    if called:
-        return f'reading it would run code: {called[1]}'
-    if 'weights_only' in text:
-        return 'it is no file of plain tensors'
-    if not isinstance(error, (RuntimeError, ValueError, OSError)):
-        text = f'{type(error).__name__}: {text}'.removesuffix(': ')
-    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + '...'
 
 
 def _kept(repository: str, files: Sequence[str]) -> Path | None:

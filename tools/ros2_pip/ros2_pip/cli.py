@@ -12,10 +12,21 @@ from .guard import refuse_beside_real_ros2
 
 refuse_beside_real_ros2()
 
-from . import action, launch, node, param, pkg, run, service, topic  # noqa: E402  (after the check)
+from . import (  # noqa: E402  (after the check)
+    action,
+    interface,
+    launch,
+    node,
+    param,
+    pkg,
+    run,
+    service,
+    topic,
+)
 
 _COMMANDS = {
     'action': (action, 'look at and call actions'),
+    'interface': (interface, 'look at the types of messages, services and actions'),
     'launch': (launch, 'run a launch file'),
     'node': (node, 'look at nodes'),
     'param': (param, 'look at and set parameters of nodes'),

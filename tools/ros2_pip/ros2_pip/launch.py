@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .errors import CommandError
 from .packages import find_share
+from .start import quiet_start
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(main=main)
 
 
+@quiet_start()
 def main(args: argparse.Namespace) -> int:
-    """Launch, or show what a launch file is about."""
+    """Launch, or show what a launch file is about; the launch service answers signals later."""
     from launch.launch_description import format_tree
     from launch.launch_description_sources import load_python_launch_file
 
@@ -135,9 +137,9 @@ def launch_file(path: str, arguments: list[str], *, noninteractive: bool, debug:
     from launch.launch_description_sources import PythonLaunchDescriptionSource
 
     service = LaunchService(argv=arguments, noninteractive=noninteractive, debug=debug)
-    include = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(Path(path))),
-        launch_arguments=parse_arguments(arguments).items(),
-    )
+    source = PythonLaunchDescriptionSource(str(Path(path)))
+    include = IncludeLaunchDescription(source, launch_arguments=parse_arguments(arguments).items())
+    # What the file imports may take seconds, in which the service would answer no signal.
+    source.try_get_launch_description_without_context()
     service.include_launch_description(LaunchDescription([include]))
     return service.run()

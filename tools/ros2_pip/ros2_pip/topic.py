@@ -7,6 +7,7 @@ import argparse
 import statistics
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -62,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     hz.add_argument('topic_name')
     hz.add_argument(
         '-w', '--window', type=int, default=10000, help='messages to average over (%(default)s)'
+    )
+
+    bw = verbs.add_on_graph('bw', measure_bandwidth, 'print the bandwidth of messages')
+    bw.add_argument('topic_name')
+    bw.add_argument(
+        '-w', '--window', type=int, default=100, help='messages to average over (%(default)s)'
     )
 
     pub = verbs.add_on_graph('pub', publish, 'publish messages')
@@ -174,16 +181,8 @@ def echo_topic(args: argparse.Namespace) -> None:
 def measure_rate(args: argparse.Namespace) -> None:
     """Print rate and regularity of messages, once a second."""
     times: deque[float] = deque(maxlen=args.window + 1)
-    args.qos_reliability = args.qos_durability = None
-    args.qos_depth = 100
     with graph(args.spin_time) as seen:
-        topic = absolute(args.topic_name)
-        message_class = load_type('msg', _find_type(seen, topic))
-        qos = _choose_qos(seen, topic, args)
-        # Raw: counting must not wait for large messages to be unpacked.
-        seen.node.create_subscription(
-            message_class, topic, lambda _: times.append(time.monotonic()), qos, raw=True
-        )
+        _subscribe_raw(seen, args, lambda _: times.append(time.monotonic()))
         while True:
             seen.spin_until(lambda: False, 1.0)
             gaps = [after - before for before, after in zip(times, list(times)[1:], strict=False)]
@@ -195,6 +194,59 @@ def measure_rate(args: argparse.Namespace) -> None:
                 f'\tmin: {min(gaps):.3f}s max: {max(gaps):.3f}s '
                 f'std dev: {statistics.pstdev(gaps):.5f}s window: {len(gaps) + 1}'
             )
+
+
+def measure_bandwidth(args: argparse.Namespace) -> None:
+    """Print bytes per second and the sizes of messages, once a second."""
+    messages: deque[tuple[float, int]] = deque(maxlen=args.window)
+    with graph(args.spin_time) as seen:
+        topic = _subscribe_raw(
+            seen, args, lambda data: messages.append((time.monotonic(), len(data)))
+        )
+        print(f'Subscribed to [{topic}]')
+        while True:
+            seen.spin_until(lambda: False, 1.0)
+            if len(messages) > 1:
+                print(describe_bandwidth(messages, time.monotonic()))
+
+
+def describe_bandwidth(messages: Sequence[tuple[float, int]], now: float) -> str:
+    """Return the text about at least two messages, all figures in the unit that suits their sum.
+
+    Args:
+        messages: time of arrival in seconds and size in bytes, the oldest first.
+        now: the time until which is counted: the bandwidth falls while nothing comes.
+    """
+    sizes = [size for _, size in messages]
+    per_second = sum(sizes) / max(now - messages[0][0], 1e-9)
+    divisor, digits, unit = next(
+        scale
+        for scale in ((1, 0, 'B'), (1e3, 2, 'KB'), (1e6, 2, 'MB'))
+        if per_second < 1e3 * scale[0] or scale[2] == 'MB'
+    )
+    total, mean, least, most = (
+        f'{value / divisor:.{digits}f} {unit}'
+        for value in (per_second, statistics.fmean(sizes), min(sizes), max(sizes))
+    )
+    return (
+        f'{total}/s from {len(sizes)} messages\n'
+        f'\tMessage size mean: {mean} min: {least} max: {most}'
+    )
+
+
+def _subscribe_raw(seen: Graph, args: argparse.Namespace, callback: Callable[[bytes], None]) -> str:
+    """Hand over messages packed: measuring must not wait for large ones to be unpacked.
+
+    Returns:
+        The topic's full name.
+    """
+    args.qos_reliability = args.qos_durability = None
+    args.qos_depth = 100
+    topic = absolute(args.topic_name)
+    message_class = load_type('msg', _find_type(seen, topic))
+    qos = _choose_qos(seen, topic, args)
+    seen.node.create_subscription(message_class, topic, callback, qos, raw=True)
+    return topic
 
 
 def publish(args: argparse.Namespace) -> None:

@@ -64,9 +64,10 @@ def generate_launch_description():
         DeclareLaunchArgument('counter', default_value='false'),
         DeclareLaunchArgument('stubborn', default_value='false'),
         DeclareLaunchArgument('dies', default_value='false'),
+        DeclareLaunchArgument('patience', default_value='0.2'),
         OpaqueFunction(function=fail),
         program('counter', COUNTER),
-        program('stubborn', STUBBORN, sigterm_timeout='0.2'),
+        program('stubborn', STUBBORN, sigterm_timeout=LaunchConfiguration('patience')),
         program('dies', "raise SystemExit(5)"),
     ])
 """
@@ -175,12 +176,50 @@ def test_second_sigint_is_ignored_and_stubborn_processes_are_terminated(start, l
     assert 'exit code -15' in launch.output
 
 
-def test_sigterm_ends_the_processes_too(start, launch_file):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGQUIT])
+def test_sigterm_interrupts_the_processes_and_gives_code_1(start, launch_file, number):
     launch = start('launch', launch_file, 'counter:=true')
     launch.wait_for('counter ready')
+    launch.process.send_signal(number)
+    assert launch.finish() == 1
+    assert f'[ERROR] [launch]: got {number.name}: shutting down\n' in launch.output
+    # Another signal than SIGINT would have ended it otherwise.
+    assert '[counter-1] interrupted 1 times\n' in launch.output
+    assert '[INFO] [counter-1]: process has finished cleanly' in launch.output
+
+
+def test_sigterm_after_sigint_changes_the_exit_code_alone(start, launch_file):
+    launch = start('launch', launch_file, 'stubborn:=true', 'patience:=3')
+    launch.wait_for('stubborn ready')
+    launch.process.send_signal(signal.SIGINT)
+    launch.wait_for("sending signal 'SIGINT'")
     launch.process.send_signal(signal.SIGTERM)
     assert launch.finish() == 1
-    assert 'interrupted 1 times' in launch.output
+    assert launch.output.count('sending signal') == 2
+    assert "'3' seconds after receiving 'SIGINT', escalating to 'SIGTERM'" in launch.output
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_launch_file_is_loaded_ends_it_quietly(start, tmp_path, number):
+    path = tmp_path / 'slow.launch.py'
+    path.write_text(f"print('loading', flush=True)\nimport time\ntime.sleep({TIMEOUT_S})\n")
+    launch = start('launch', str(path))
+    launch.wait_for('loading')
+    launch.process.send_signal(number)
+    assert launch.finish() == 0
+    assert launch.output == 'loading\n'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_held_back_from_the_beginning_ends_it_quietly(number):
+    code = (
+        'import os, signal, sys;'
+        f'signal.pthread_sigmask(signal.SIG_BLOCK, [{number}]); os.kill(os.getpid(), {number});'
+        'os.execv(sys.argv[1], sys.argv[1:])'
+    )
+    command = Command([sys.executable, '-c', code, *ros2_argv('pkg', 'list')])
+    assert command.finish() == 0
+    assert command.output == ''
 
 
 def test_show_args(run_cli, launch_file):
@@ -253,10 +292,8 @@ def test_run_names_what_there_is(package):
 
 
 def test_interrupted_command_says_so_by_its_exit_code(start):
-    hz = start('topic', 'echo', '/nothing', 'std_msgs/msg/String')
-    # Nothing tells from outside that it waits; the signal may come before or while it does.
-    with pytest.raises(subprocess.TimeoutExpired):
-        hz.process.wait(1.5)
-    hz.process.send_signal(signal.SIGINT)
-    assert hz.finish() == signal.SIGINT
-    assert 'Traceback' not in hz.output
+    pub = start('topic', 'pub', '/words', 'std_msgs/msg/String')
+    pub.wait_for('publishing #1')
+    pub.process.send_signal(signal.SIGINT)
+    assert pub.finish() == signal.SIGINT
+    assert 'Traceback' not in pub.output

@@ -71,6 +71,7 @@ def test_commands_find_the_graph_by_themselves():
         (('node', 'list', '--spin-time', '4'), '/lab/tiny\n'),
         (('topic', 'echo', '--once', '/lab/numbers', '--no-arr'), "data: '<array type"),
         (('param', 'get', '/lab/tiny', 'gain'), 'Double value is: 0.5\n'),
+        (('topic', 'bw', '/lab/count', '--window', '5'), ' from 5 messages\n'),
         (('topic', 'hz', '/lab/count'), 'window: '),
     ]
     running = [(Command(ros2_argv(*arguments)), text) for arguments, text in commands]
@@ -80,6 +81,10 @@ def test_commands_find_the_graph_by_themselves():
     finally:
         for command, _ in running:
             command.kill()
+    bandwidth = running[-2][0].output
+    assert bandwidth.startswith('Subscribed to [/lab/count]\n')
+    # An Int32 of 4 bytes behind the 4 bytes that say how it is encoded.
+    assert '\n\tMessage size mean: 8 B min: 8 B max: 8 B\n' in bandwidth
     rate = float(running[-1][0].output.partition('average rate: ')[2].split()[0])
     assert 2.0 < rate < 80.0, 'the node publishes at 20 Hz, but a busy machine makes it uneven'
 
@@ -142,6 +147,28 @@ def test_echo_finds_the_qos_of_latched_topics(ros2):
     assert '<array type: sequence<double>[300]>' in output
     _, output = ros2('topic', 'echo', '--once', '/lab/numbers', '-f', '--field', 'data')
     assert len(yaml.safe_load(output.removesuffix('---\n'))) == 300
+
+
+@pytest.mark.parametrize(
+    ('messages', 'text'),
+    [
+        (
+            [(0.0, 100), (0.5, 300)],
+            '200 B/s from 2 messages\n\tMessage size mean: 200 B min: 100 B max: 300 B',
+        ),
+        (
+            [(1.0, 1000), (1.5, 3000), (1.8, 2000)],
+            '6.00 KB/s from 3 messages\n\tMessage size mean: 2.00 KB min: 1.00 KB max: 3.00 KB',
+        ),
+        (
+            [(1.0, 3 * 10**9), (2.0, 10**9)],
+            '4000.00 MB/s from 2 messages\n'
+            '\tMessage size mean: 2000.00 MB min: 1000.00 MB max: 3000.00 MB',
+        ),
+    ],
+)
+def test_bandwidth(messages, text):
+    assert topic.describe_bandwidth(messages, now=2.0) == text
 
 
 @pytest.mark.parametrize(
@@ -322,7 +349,9 @@ def test_pkg(ros2, package):
     assert "Package 'nothing' not found" in ros2('pkg', 'prefix', 'nothing')[0]
 
 
-@pytest.mark.parametrize('command', ['node', 'topic', 'service', 'param', 'action', 'pkg'])
+@pytest.mark.parametrize(
+    'command', ['action', 'interface', 'node', 'param', 'pkg', 'service', 'topic']
+)
 def test_a_command_without_verb_shows_its_verbs(ros2, command):
     result, output = ros2(command)
     assert result is None

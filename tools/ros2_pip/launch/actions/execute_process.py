@@ -362,7 +362,9 @@ class ExecuteProcess(Action):
             f"sending signal '{number.name}' to process[{self.process_details['name']}]"
         )
         try:
-            self._transport.send_signal(number)
+            # The transport's own method asks first whether the process has ended, and so may take
+            # its exit code away from the loop, which then makes one up.
+            os.kill(self._transport.get_pid(), number)
         except ProcessLookupError:
             self._logger.debug('the process had ended already')
 

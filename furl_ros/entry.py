@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entry points of the executables.
+
+They import for seconds (torch, MuJoCo). A signal that comes meanwhile ends them quietly: nothing
+has begun yet. The first line of each executable (setup.cfg) holds signals back from its first
+moment on, since the interpreter itself would answer them with a traceback; here they are let in.
+"""
+
+import importlib
+import os
+import signal
+import sys
+from itertools import takewhile
+from types import ModuleType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _import(module: str, code: int) -> ModuleType:
+    """Import a module; a signal that comes meanwhile ends the process with this exit code."""
+    for number in SIGNALS:
+        # What was started to outlive its terminal goes on.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(code))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    return importlib.import_module(module)
+
+
+def _asks_for_help() -> bool:
+    """Whether an argument before ROS's own ones is -h or --help."""
+    return any(word in ('-h', '--help') for word in takewhile('--ros-args'.__ne__, sys.argv[1:]))
+
+
+def _node(name: str) -> None:
+    if _asks_for_help():
+        print(_import('furl_ros.bridge.reference', 0).node_help(name), end='')
+        return
+    # `furl_ros.bridge.node.run` takes the signals over.
+    _import(f'furl_ros.nodes.{name}', 0).main()
+
+
+def _tool(module: str) -> int | None:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    main = _import(module, 128 + signal.SIGINT).main
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    return main()
+
+
+def sim_node() -> None:
+    """``ros2 run furl_ros sim_node``."""
+    _node('sim_node')
+
+
+def reward_node() -> None:
+    """``ros2 run furl_ros reward_node``."""
+    _node('reward_node')
+
+
+def alignment_node() -> None:
+    """``ros2 run furl_ros alignment_node``."""
+    _node('alignment_node')
+
+
+def learner_node() -> None:
+    """``ros2 run furl_ros learner_node``."""
+    _node('learner_node')
+
+
+def mock_arm_node() -> None:
+    """``ros2 run furl_ros mock_arm_node``."""
+    _node('mock_arm_node')
+
+
+def local_train() -> None:
+    """``ros2 run furl_ros local_train``."""
+    _tool('furl_ros.local')
+
+
+def report() -> int | None:
+    """``ros2 run furl_ros report``; returns the exit code."""
+    return _tool('furl_ros.report.command')
+
+
+def sweep() -> None:
+    """``ros2 run furl_ros sweep``."""
+    _tool('furl_ros.sweep.__main__')

@@ -47,10 +47,10 @@ class ActionMap:
         """The command that an action asks for.
 
         Args:
-            action: [A]; what lies outside [-1, 1] is clipped. Values that are not finite go through:
-                ``Limits`` makes a stop of them.
-            reference: [D], positions that steps are added to (``Limits.reference``); not read for
-                velocities.
+            action: [A]; what lies outside [-1, 1] is clipped. What is not a number goes through:
+                ``Limits`` makes a stop of it.
+            reference: [D], positions that steps are added to (``Limits.reference``); not read
+                for velocities.
 
         Raises:
             ValueError: the action has another size.

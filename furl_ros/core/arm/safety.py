@@ -115,8 +115,8 @@ class Safety:
     def estop_input(self, name: str, pressed: bool, now: float) -> None:
         """Take the level of an e-stop input.
 
-        Pressed it is an e-stop, and holds until the input itself says that it is released; even then
-        the arm stays STOPPED until ``clear``.
+        Pressed it is an e-stop, and holds until the input itself says that it is released; even
+        then the arm stays STOPPED until ``clear``.
         """
         if not pressed:
             self._held.pop(name, None)

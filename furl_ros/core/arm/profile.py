@@ -221,7 +221,7 @@ class Reset:
         item=float,
     )
     timeout_s: float = setting(
-        30.0, 'Seconds that a service or a way may take.', low=0.1, high=3600
+        30.0, 'Seconds that a service may take, or a way longer than move_s.', low=0.1, high=3600
     )
     ready_timeout_s: float = setting(
         0.0, 'wait_for_ready: seconds to wait for the person; 0: without end.', low=0, high=86_400

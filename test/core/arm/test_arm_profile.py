@@ -10,7 +10,8 @@ import yaml
 from arm_support import ARM, BOX, GRIPPER, JOINTS, POSE, TWIST, mapping, robot
 
 from furl_ros.core.arm import profile as profiles
-from furl_ros.core.arm.profile import LAST_ACTION, read_profile
+from furl_ros.core.arm.profile import LAST_ACTION
+from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.settings import SettingError, accepted, check
 
 

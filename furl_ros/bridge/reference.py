@@ -13,6 +13,8 @@ from pathlib import Path
 
 from furl_ros.bridge.config import (
     AlignmentNodeConfig,
+    ArmNodeConfig,
+    CameraNodeConfig,
     LearnerNodeConfig,
     RewardNodeConfig,
     RunConfig,
@@ -28,6 +30,8 @@ NODES = {
     'reward_node': (VlmConfig, ScoringConfig, RewardNodeConfig, RunConfig),
     'alignment_node': (AlignmentNodeConfig, AlignConfig, RunConfig),
     'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig, RunConfig),
+    'arm_node': (ArmNodeConfig, RunConfig),
+    'camera_node': (CameraNodeConfig, RunConfig),
     'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
 }
 USAGE = """\

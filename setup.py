@@ -42,6 +42,7 @@ setup(
         (f'share/{PACKAGE}', ['package.xml']),
         share('launch'),
         share('config'),
+        share('config/robots'),
     ],
     maintainer='furl_ros maintainers',
     maintainer_email='maintainers@users.noreply.github.com',

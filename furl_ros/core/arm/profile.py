@@ -114,6 +114,9 @@ class CommandConfig:
         low=0,
         high=10,
     )
+    pause_service: str = setting(
+        '', 'std_srvs/SetBool that pauses the controller while the arm is not armed; empty: none.'
+    )
     controller_timeout_s: float = setting(
         0.0,
         'Seconds after which the controller itself stops when no command comes; 0: it never does.',

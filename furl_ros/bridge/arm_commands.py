@@ -26,6 +26,11 @@ from furl_ros.core.arm.profile import (
 )
 from furl_ros.core.settings import SettingError
 
+STAY_S = 0.1
+"""Seconds in which a way ends where the arm is."""
+GRIPPER_S = 0.5
+"""Seconds for the way of a gripper's joint."""
+
 
 def to_duration(seconds: float) -> Duration:
     """Seconds as a message."""
@@ -84,6 +89,12 @@ class ArmCommands:
         """Send the arm to joint positions, in so many seconds."""
         names = self._profile.joints.names
         self._give(self._way.publish, to_trajectory(names, np.asarray(positions), seconds))
+
+    def stay(self, positions: np.ndarray) -> None:
+        """End a ``move`` here, where another controller than that of the commands drives it."""
+        if self._way is not self._arm:
+            names = self._profile.joints.names
+            self._give(self._way.publish, to_trajectory(names, positions, STAY_S))
 
     def _give(self, send: Callable[[Any], None], what: Any) -> None:
         if self._show is None:
@@ -148,7 +159,3 @@ def make_gripper(node: Node, gripper: Gripper) -> Callable[[float], None]:
         client.send_goal_async(goal)
 
     return move
-
-
-GRIPPER_S = 0.5
-"""Seconds for the way of a gripper's joint."""

@@ -18,19 +18,19 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from std_msgs.msg import Bool, String
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from furl_interfaces.msg import Action, Observation, SourceInfo
 from furl_interfaces.srv import Reset
 from furl_ros.bridge.arm_commands import ArmCommands
 from furl_ros.bridge.arm_sensing import subscribe
 from furl_ros.bridge.config import ArmNodeConfig
-from furl_ros.bridge.convert import to_float_field, to_ns, to_time
+from furl_ros.bridge.convert import NANOSECONDS, check_stamp, to_float_field, to_ns, to_time
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.node import ERROR, OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
-from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP
+from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR
 from furl_ros.bridge.serving import Serving
 from furl_ros.bridge.steps import to_observation
 from furl_ros.core.arm.action import ActionMap
@@ -44,6 +44,8 @@ from sim.config import MINUS_ONE_ZERO
 
 ACTION, POSITIONS = 'action', 'joint positions'
 ANSWERED = 8  # newest observations that an action may still answer
+AHEAD_S = 1.0  # seconds that a learner's newest stamp may be ahead of our clock
+LEAVING_S = 2.0  # seconds that the executor's thread waits for the arm to stand still
 JITTERS = 2_000  # newest control steps whose jitter the diagnostics tell
 FAREWELLS, FAREWELL_S = 5, 0.02  # how often a leaving node sends the hold, seconds apart
 
@@ -75,7 +77,11 @@ class ArmNode(FurlNode):
         self.answerable: deque[int] = deque(maxlen=ANSWERED)
         self.action: np.ndarray | None = None  # the newest one, not carried out yet
         self.done = np.zeros(self.actions.size, np.float32)  # what the last step carried out
-        self.state = State.DISARMED
+        self.newest = 0  # stamp of the newest observation
+        self.on_its_way = False  # to where episodes begin
+        self.moving = False  # commands were sent that a hold has not followed yet
+        self.shown: tuple[State, str] | None = None
+        self.left = threading.Event()
         self.cut: dict[str, int] = {}
         self.jitters: deque[float] = deque(maxlen=JITTERS)
 
@@ -87,8 +93,8 @@ class ArmNode(FurlNode):
         self.listen(Action, 'action', self.on_action, LOCKSTEP)
         self.listen(DiagnosticArray, '/diagnostics', self.on_diagnostics, EVENTS)
         self.listen(String, 'camera_seen', self.on_camera, EVENTS)
-        # Pressed before we came, or by somebody who does not keep it for those who come late.
-        for kind in (LATCHED, EVENTS):
+        # However it is sent: kept for who comes late, reliably, or neither.
+        for kind in (LATCHED, EVENTS, SENSOR):
             self.listen(Bool, 'estop', self.on_estop, kind)
         episode = self.profile.episode
         for label, topic, service in (
@@ -99,11 +105,14 @@ class ArmNode(FurlNode):
                 self.listen(Bool, topic, lambda m, label=label: self.on_level(label, m), EVENTS)
             for name in {f'~/{label}', service} - {''}:
                 self.serve(name, lambda label=label: self.say(label))
-        self.serve('~/arm', lambda: self.safety.arm(time.monotonic()))
+        self.serve('~/arm', self.arm)
         self.serve('~/disarm', self.disarm)
         self.serve('~/clear', lambda: self.safety.clear(time.monotonic()))
         self.serve('~/estop', self.press)
         self.serve('~/ready', self.say_ready)
+        self.pause_client = None
+        if self.profile.command.pause_service and not self.config.dry_run:
+            self.pause_client = self.create_client(SetBool, self.profile.command.pause_service)
         self.reset_client = None
         if CALL_SERVICE in episode.reset.kinds:
             self.reset_client = self.create_client(Trigger, episode.reset.service)
@@ -226,6 +235,12 @@ class ArmNode(FurlNode):
         """The person has put everything in its place."""
         return '' if self.episodes.ready(time.monotonic()) else 'nobody waits for that now'
 
+    def arm(self) -> str:
+        """~/arm: nothing else lets it move."""
+        if self.pause_client is not None and not self.pause_client.service_is_ready():
+            return f'there is no service {self.profile.command.pause_service}'
+        return self.safety.arm(time.monotonic())
+
     def disarm(self) -> str:
         """~/disarm."""
         if self.safety.disarm(time.monotonic()):
@@ -240,12 +255,16 @@ class ArmNode(FurlNode):
     def ask(self, request: Reset.Request, response: Reset.Response, future: Future) -> None:
         """The learner wants an episode."""
         refusal = self.serving.refusal(request.run)
+        code = Reset.Response.OTHER_RUN
+        if not refusal:
+            refusal, code = self.bad_stamp(request), Reset.Response.FAILED
         if refusal:
-            response.error_code, response.error_msg = Reset.Response.OTHER_RUN, refusal
+            response.error_code, response.error_msg = code, refusal
             self.count_bad('resets refused', refusal)
             self.answer(response, future)
             return
         self.serving.run = request.run
+        self.newest = max(self.newest, to_ns(request.after))
         if self.asked is not None:
             before, waiting = self.asked
             before.error_code = Reset.Response.FAILED
@@ -253,8 +272,17 @@ class ArmNode(FurlNode):
             self.answer(before, waiting)
         self.asked = response, future
         self.episodes.abort('another episode was asked for')
-        self.safety.pause(ACTION)
-        self.now = None
+        self.end_episode()
+
+    def bad_stamp(self, request: Reset.Request) -> str:
+        """Why stamps of this arm cannot follow the learner's; '' when they can."""
+        try:
+            check_stamp(request.after)
+        except ValueError as error:
+            return f'after is wrong: {error}'
+        ahead = (to_ns(request.after) - self.get_clock().now().nanoseconds) / NANOSECONDS
+        # Stamps that follow it would find no picture: cameras go by the clock.
+        return f'after is {ahead:.1f} s ahead of the clock here' if ahead > AHEAD_S else ''
 
     def answer(self, response: Reset.Response, future: Future) -> None:
         """Let a call of reset have its answer."""
@@ -283,25 +311,33 @@ class ArmNode(FurlNode):
                     self.step(now)
         finally:
             self.farewell()
+            self.left.set()
         return 0
+
+    def close(self) -> None:
+        # Publishers are about to go, also where the executor has failed: first the arm stands.
+        self.left.wait(LEAVING_S)
 
     def step(self, now: float) -> None:
         """One control step."""
         armed = self.safety.check(now) is State.ARMED
-        before = self.episodes.phase
-        if before is Phase.RUNNING:
-            self.run_episode(armed, now)
-        elif before is Phase.RESETTING:
+        if self.episodes.phase is Phase.RESETTING:
             self.go_on_resetting(armed, now)
-        elif self.asked is not None and armed:
+        if self.episodes.phase is Phase.RUNNING:
+            if armed and self.now is None:
+                self.begin_episode(now)
+            else:
+                self.run_episode(armed, now)
+        elif self.episodes.phase is Phase.WAITING and self.asked is not None and armed:
             self.episodes.reset(now)
-        state = self.safety.check(now)
-        if self.episodes.phase is Phase.RUNNING and state is State.ARMED:
+        state, phase = self.safety.check(now), self.episodes.phase
+        if state is State.ARMED and phase is Phase.RUNNING:
             self.move(now)
-        elif state is State.STOPPED or (state is not self.state and self.state is State.ARMED):
+        elif state is State.STOPPED or (
+            self.moving and not (state is State.ARMED and phase is Phase.RESETTING)
+        ):
             self.hold(now)
-        if state is not self.state:
-            self.state = state
+        if (state, self.safety.reason) != self.shown:
             self.show_state()
 
     def run_episode(self, armed: bool, now: float) -> None:
@@ -309,13 +345,17 @@ class ArmNode(FurlNode):
         outcome = self.episodes.tick(now)
         if outcome is None and not armed:
             outcome = self.episodes.abort(self.safety.reason or self.safety.state.value)
-        self.observe(outcome, now)
+        if self.now is not None:
+            self.observe(outcome, now)
         if outcome is not None:
             self.get_logger().info(f'episode {self.episode}: {outcome.reason}')
-            self.safety.pause(ACTION)
-            self.action = None
-            self.answerable.clear()
-            self.hold(now)
+            self.end_episode()
+
+    def end_episode(self) -> None:
+        """Nobody has to act any more, and no action counts."""
+        self.safety.pause(ACTION)
+        self.action = self.now = None
+        self.answerable.clear()
 
     def go_on_resetting(self, armed: bool, now: float) -> None:
         """Carry out the steps between two episodes."""
@@ -329,16 +369,21 @@ class ArmNode(FurlNode):
             self.get_logger().error(f'no reset: {self.episodes.error}')
             # A person has to look: the arm would try again for ever.
             self.safety.stop(f'no reset: {self.episodes.error}', now)
-        elif self.episodes.phase is Phase.RUNNING:
-            self.begin_episode(now)
-        elif self.episodes.step != self.carried_out:
+        elif self.episodes.step not in (None, self.carried_out):
             self.carried_out = self.episodes.step
             self.carry_out(self.carried_out, now)
 
     def carry_out(self, step: ResetStep, now: float) -> None:
         """Begin a step of the reset."""
         reset = self.profile.episode.reset
-        if step.kind == MOVE:
+        # What was commanded before says nothing of where it goes now.
+        self.limits.restart()
+        self.moving = step.kind != WAIT_FOR_READY
+        if self.config.dry_run and self.moving:
+            self.show(f'reset: {step.kind}')
+            self.episodes.step_done(step, now)
+        elif step.kind == MOVE:
+            self.on_its_way = True
             self.commands.move(reset.positions, reset.move_s)
         elif step.kind == WAIT_FOR_READY:
             self.get_logger().info(f'waiting for {self.get_name()}/ready: is everything in place?')
@@ -359,10 +404,10 @@ class ArmNode(FurlNode):
     def begin_episode(self, now: float) -> None:
         """The arm is where an episode begins: its first observation, and the learner's answer."""
         self.limits.restart()
+        self.on_its_way = False
         self.layouts['observation'].restart()
-        self.action, self.now = None, None
+        self.end_episode()
         self.done = np.zeros(self.actions.size, np.float32)
-        self.answerable.clear()
         self.episode += 1
         self.safety.resume(ACTION, now)
         self.observe(None, now)
@@ -378,16 +423,15 @@ class ArmNode(FurlNode):
         """Publish what is sensed now, and what the last step carried out."""
         values = self.layouts['observation'].read(now).values
         if values is None:
-            if outcome is None or self.now is None:
+            if outcome is None:
                 self.counts['steps without an observation'] += 1
                 return
             values = self.now.state  # the last one of an episode that had to end
         success = outcome is not None and outcome.success
-        stamp = self.get_clock().now().nanoseconds
+        stamp = self.newest = max(self.get_clock().now().nanoseconds, self.newest + 1)
         if self.now is None:
             previous, step, action = stamp, 0, np.zeros(0, np.float32)
         else:
-            stamp = max(stamp, self.now.stamp + 1)
             previous, step, action = self.now.stamp, self.now.step + 1, self.done
         reward = float(success) - (self.config.success_reward == MINUS_ONE_ZERO)
         self.now = Sensed(
@@ -427,6 +471,7 @@ class ArmNode(FurlNode):
         if limited.command is not None:
             self.done = self.actions.carried_out(limited.command)
             self.layouts['observation'].acted(self.done)
+            self.moving = True
             self.commands.send(limited.command)
 
     def arm_state(self, now: float) -> ArmState | None:
@@ -440,38 +485,51 @@ class ArmNode(FurlNode):
 
     def hold(self, now: float) -> None:
         """Have the arm stand where it is."""
+        self.moving = False
         positions = self.layouts['state'].get('position', now)
         unknown = np.full(len(self.profile.joints.names), np.nan)
+        if self.on_its_way and positions is not None:
+            self.commands.stay(positions)
+            self.on_its_way = False
         command = self.limits.hold(ArmState(unknown if positions is None else positions))
         if command is not None:
             self.commands.send(command)
 
     def farewell(self) -> None:
         """Leave an arm that stands still."""
-        if self.safety.state is State.DISARMED:
+        if self.safety.state is State.DISARMED and not self.moving:
             return
+        self.safety.stop('the node ends', time.monotonic())
         for _ in range(FAREWELLS):
             self.hold(time.monotonic())
             time.sleep(FAREWELL_S)
-        self.safety.stop('the node ends', time.monotonic())
+        self.show_state()
 
     def show(self, text: str) -> None:
         """Dry run: what would be sent."""
         self.get_logger().info(f'would send: {text}', throttle_duration_sec=1.0)
 
     def show_state(self) -> None:
-        """Tell (latched), and in the log, whether the arm may move."""
-        text = self.safety.state.value
-        if self.safety.reason:
-            text += f': {self.safety.reason}'
+        """Tell (latched), in the log and to the controller, whether the arm may move."""
+        state, reason = self.safety.state, self.safety.reason
+        was_armed = self.shown is not None and self.shown[0] is State.ARMED
+        self.shown = state, reason
+        text = f'{state.value}: {reason}' if reason else state.value
         self.state_publisher.publish(String(data=text))
         self.get_logger().info(f'the arm is {text}')
+        if state is State.DISARMED:
+            # Somebody may move it by hand now.
+            self.limits.restart()
+        armed = state is State.ARMED
+        if self.pause_client is not None and armed is not was_armed:
+            self.pause_client.call_async(SetBool.Request(data=not armed))
 
     def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        level = ERROR if self.state is State.STOPPED else WARN if self.counts else OK
+        state = self.safety.state
+        level = ERROR if state is State.STOPPED else WARN if self.counts else OK
         jitters = sorted(self.jitters.copy())
         values = {
-            'state': self.state.value,
+            'state': state.value,
             'reason': self.safety.reason,
             'episode': self.episode,
             'phase': self.episodes.phase.value,
@@ -483,7 +541,7 @@ class ArmNode(FurlNode):
         if jitters:
             values['jitter_p50_ms'] = round(1e3 * jitters[len(jitters) // 2], 3)
             values['jitter_p99_ms'] = round(1e3 * jitters[len(jitters) * 99 // 100], 3)
-        return level, f'{self.state.value}, {self.episodes.phase.value}', values
+        return level, f'{state.value}, {self.episodes.phase.value}', values
 
 
 def main() -> None:

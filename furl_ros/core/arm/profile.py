@@ -324,6 +324,7 @@ class Profile:
                 topic=self.joints.topic,
                 type=JOINT_STATE,
                 fields=tuple(f'position[{name}]' for name in names),
+                size=len(names),
                 stale_s=self.joints.stale_s,
             )
         }

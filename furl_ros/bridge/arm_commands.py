@@ -78,6 +78,11 @@ class ArmCommands:
         self._gripper = make_gripper(node, profile.gripper)
         self._closing: float | None = None
 
+    def unheard(self) -> str:
+        """The first topic of commands to the arm that nobody listens to; '' when all are heard."""
+        publishers = [] if self._show else [self._arm, self._way]
+        return next((p.topic for p in publishers if not p.get_subscription_count()), '')
+
     def send(self, command: Command) -> None:
         """Send a command to the arm, and to the gripper where its value changes."""
         self._give(self._arm.publish, self._to_message(command))

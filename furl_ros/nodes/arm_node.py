@@ -114,7 +114,7 @@ class ArmNode(FurlNode):
         if self.profile.command.pause_service and not self.config.dry_run:
             self.pause_client = self.create_client(SetBool, self.profile.command.pause_service)
         self.reset_client = None
-        if CALL_SERVICE in episode.reset.kinds:
+        if CALL_SERVICE in episode.reset.kinds and not self.config.dry_run:
             self.reset_client = self.create_client(Trigger, episode.reset.service)
         self.create_service(Reset, 'reset', self.on_reset, callback_group=ReentrantCallbackGroup())
         self.introduce()
@@ -237,8 +237,12 @@ class ArmNode(FurlNode):
 
     def arm(self) -> str:
         """~/arm: nothing else lets it move."""
-        if self.pause_client is not None and not self.pause_client.service_is_ready():
-            return f'there is no service {self.profile.command.pause_service}'
+        unheard = self.commands.unheard()
+        if unheard:
+            return f'nobody listens to {unheard}'
+        for client in (self.pause_client, self.reset_client):
+            if client is not None and not client.service_is_ready():
+                return f'there is no service {client.srv_name}'
         return self.safety.arm(time.monotonic())
 
     def disarm(self) -> str:
@@ -271,7 +275,8 @@ class ArmNode(FurlNode):
             before.error_msg = 'another episode was asked for meanwhile'
             self.answer(before, waiting)
         self.asked = response, future
-        self.episodes.abort('another episode was asked for')
+        if self.episodes.phase is Phase.RUNNING:
+            self.episodes.abort('another episode was asked for')
         self.end_episode()
 
     def bad_stamp(self, request: Reset.Request) -> str:
@@ -323,7 +328,12 @@ class ArmNode(FurlNode):
         armed = self.safety.check(now) is State.ARMED
         if self.episodes.phase is Phase.RESETTING:
             self.go_on_resetting(armed, now)
-        if self.episodes.phase is Phase.RUNNING:
+        error = self.episodes.take_error()
+        if error:
+            self.get_logger().error(f'no reset: {error}')
+            # A person has to look: the arm would try again for ever.
+            self.safety.stop(f'no reset: {error}', now)
+        elif self.episodes.phase is Phase.RUNNING:
             if armed and self.now is None:
                 self.begin_episode(now)
             else:
@@ -365,11 +375,7 @@ class ArmNode(FurlNode):
         elif positions is not None:
             self.episodes.at(positions, now)
         self.episodes.tick(now)
-        if self.episodes.phase is Phase.WAITING:
-            self.get_logger().error(f'no reset: {self.episodes.error}')
-            # A person has to look: the arm would try again for ever.
-            self.safety.stop(f'no reset: {self.episodes.error}', now)
-        elif self.episodes.step not in (None, self.carried_out):
+        if self.episodes.step not in (None, self.carried_out):
             self.carried_out = self.episodes.step
             self.carry_out(self.carried_out, now)
 
@@ -387,8 +393,6 @@ class ArmNode(FurlNode):
             self.commands.move(reset.positions, reset.move_s)
         elif step.kind == WAIT_FOR_READY:
             self.get_logger().info(f'waiting for {self.get_name()}/ready: is everything in place?')
-        elif not self.reset_client.service_is_ready():
-            self.episodes.step_failed(step, f'there is no service {reset.service}')
         else:
             future = self.reset_client.call_async(Trigger.Request())
             future.add_done_callback(lambda done: self.inbox.put(self.on_step_done, step, done))
@@ -500,10 +504,11 @@ class ArmNode(FurlNode):
         if self.safety.state is State.DISARMED and not self.moving:
             return
         self.safety.stop('the node ends', time.monotonic())
-        for _ in range(FAREWELLS):
-            self.hold(time.monotonic())
-            time.sleep(FAREWELL_S)
+        self.hold(time.monotonic())
         self.show_state()
+        for _ in range(FAREWELLS):
+            time.sleep(FAREWELL_S)
+            self.hold(time.monotonic())
 
     def show(self, text: str) -> None:
         """Dry run: what would be sent."""

@@ -8,9 +8,11 @@ import time
 
 import numpy as np
 import pytest
-from arm_support import HOME, Stage, arm_node, robot, trajectory
+from arm_stage import HOME, Stage, arm_node, robot, trajectory
+from geometry_msgs.msg import TwistStamped
 from graph_support import Probe, by_stamp, new_domain, run_node
 from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 
 from furl_interfaces.msg import Observation
 from furl_interfaces.srv import Reset
@@ -44,10 +46,6 @@ def slow(kind):
     return action
 
 
-def newest(stage, kind):
-    return stage.commands[kind][-1][1]
-
-
 def twist(message):
     linear, angular = message.twist.linear, message.twist.angular
     return np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
@@ -55,19 +53,26 @@ def twist(message):
 
 def assert_holds(stage, kind):
     """The newest commands ask the arm to stand where it is, and it does."""
-    stage.probe.wait(stage.stands, 'standstill')
-    if kind == 'twist':
-        assert (twist(newest(stage, kind)) == 0).all()
-        return
-    last, before = (trajectory(message) for _, message in stage.commands[kind][-2:])
-    np.testing.assert_array_equal(last, before)
-    joints = stage.joints[-1]
-    places = [joints.position[list(joints.name).index(name)] for name in newest_names(stage, kind)]
-    np.testing.assert_allclose(newest(stage, kind).points[-1].positions, places, atol=0.03)
+
+    def is_held():
+        last, before = (content(message) for _, message in stage.commands[kind][-2:])
+        return (last == (before if kind == 'joint_trajectory' else 0)).all() and stage.stands()
+
+    stage.probe.wait(is_held, 'standstill')
+    if kind == 'joint_trajectory':
+        message, joints = stage.commands[kind][-1][1], stage.joints[-1]
+        places = [joints.position[list(joints.name).index(name)] for name in message.joint_names]
+        np.testing.assert_allclose(message.points[-1].positions, places, atol=0.03)
 
 
-def newest_names(stage, kind):
-    return newest(stage, kind).joint_names
+def content(message):
+    return twist(message) if isinstance(message, TwistStamped) else trajectory(message)
+
+
+def stamped(stage):
+    message = Observation()
+    message.header.stamp = stage.probe.node.get_clock().now().to_msg()
+    return message
 
 
 def test_nothing_but_arm_arms_it(stage):
@@ -90,12 +95,6 @@ def test_nothing_but_arm_arms_it(stage):
         stage.arm()
         stage.probe.wait(answer.done, 'the episode')
         assert 'the arm is armed' in command.output
-
-
-def stamped(stage):
-    message = Observation()
-    message.header.stamp = stage.probe.node.get_clock().now().to_msg()
-    return message
 
 
 @KINDS
@@ -128,6 +127,7 @@ def test_observations_carry_what_was_carried_out(stage, kind):
 def test_success_ends_an_episode_and_so_do_failure_and_time(stage):
     with arm_node(stage, robot(time_limit_s=2.0)):
         stage.begin(slow('joint_trajectory'))
+        stage.level('success', False)
         stage.level('success', True)
         stage.probe.wait(lambda: stage.observations[-1].terminated, 'success')
         last = stage.observations[-1]
@@ -264,7 +264,7 @@ def test_a_stop_ends_the_way_to_the_start(stage):
         assert np.abs(ways[1] - away).max() > 0.05
 
 
-def test_a_reset_by_a_person_waits_and_one_that_fails_stops(stage):
+def test_a_reset_by_a_person_waits(stage):
     profile = robot()
     profile['episode']['reset'] = {'kinds': ['service', 'wait_for_ready'], 'service': 'home'}
     with arm_node(stage, profile):
@@ -273,12 +273,35 @@ def test_a_reset_by_a_person_waits_and_one_that_fails_stops(stage):
         stage.probe.wait(lambda: stage.call('ready').success, 'the wait for a person')
         stage.probe.wait(answer.done, 'the episode')
         assert answer.result().error_code == Reset.Response.OK
-    profile['episode']['reset'] = {'kinds': ['service'], 'service': 'nowhere'}
+
+
+def test_a_reset_that_fails_stops_it(stage):
+    def refuse(_, response):
+        response.message = 'not now'
+        return response
+
+    stage.probe.node.create_service(Trigger, 'refuses', refuse)
+    profile = robot()
+    profile['episode']['reset'] = {'kinds': ['service'], 'service': 'refuses'}
     with arm_node(stage, profile):
         answer = stage.ask()
         stage.arm()
-        stage.wait_for_state('stopped: no reset: there is no service nowhere')
+        stage.wait_for_state('stopped: no reset: not now')
         assert not answer.done()
+
+
+def test_it_is_not_armed_without_those_that_it_needs(stage):
+    profile = robot('twist')
+    profile['command']['pause_service'] = 'nowhere'
+    profile['command']['topic'] = 'unheard'
+    with arm_node(stage, profile):
+        stage.probe.wait(lambda: 'nobody listens to' in stage.call('arm').message, 'a refusal')
+    profile['command']['topic'] = 'sent/twist'
+    with arm_node(stage, profile):
+        stage.probe.wait(
+            lambda: stage.call('arm').message == 'there is no service nowhere', 'a refusal'
+        )
+        assert stage.state == 'disarmed'
 
 
 def test_a_learner_from_the_future_is_refused(stage):

@@ -169,6 +169,11 @@ class Episodes:
             return Outcome(self._label == SUCCESS, True, False, self._label)
         return Outcome(False, False, True, reason)
 
+    def take_error(self) -> str:
+        """Why the last reset came to nothing, told once; '' otherwise."""
+        error, self.error = self.error, ''
+        return error
+
     def _next(self, now: float) -> None:
         if self._to_do:
             self._steps += 1

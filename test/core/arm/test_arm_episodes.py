@@ -219,3 +219,11 @@ def test_an_episode_ends_once_and_a_level_counts_once_per_edge(calls):
         assert (episodes.step is not None) == (episodes.phase is Phase.RESETTING)
     assert ended <= begun
     assert successes <= edges
+
+
+def test_an_error_is_told_once():
+    episodes = Episodes(PERSON)
+    episodes.reset(0.0)
+    episodes.abort('the arm is stopped')
+    assert episodes.take_error() == 'the arm is stopped'
+    assert episodes.take_error() == ''

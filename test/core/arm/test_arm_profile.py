@@ -77,6 +77,7 @@ def test_the_gripper_is_a_dimension_more():
 
 def test_where_the_state_comes_from():
     assert list(robot().state_sources()) == ['position']
+    assert robot().state_sources()['position'].size == len(JOINTS)
     sources = robot({'workspace': BOX}).state_sources()
     assert list(sources) == ['position', 'tool']
     assert sources['tool'].size == 3

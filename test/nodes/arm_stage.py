@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""arm_node before the stand-in arm, and a test that plays all the rest: learner, camera, relays."""
+"""arm_node before the stand-in arm; a test plays the rest, and passes on what both say."""
 
 import contextlib
 import json
@@ -38,10 +38,14 @@ POSE = {
     'stale_s': 3.0,
 }
 COMMANDS = {
-    'joint_trajectory': {'kind': 'joint_trajectory', 'topic': 'joint_trajectory', 'scale': 0.02},
+    'joint_trajectory': {
+        'kind': 'joint_trajectory',
+        'topic': 'sent/joint_trajectory',
+        'scale': 0.02,
+    },
     'twist': {
         'kind': 'twist',
-        'topic': 'twist',
+        'topic': 'sent/twist',
         'scale': 0.1,
         'frame_id': 'base_link',
         'twist_units': [0.4, 0.8],
@@ -75,7 +79,7 @@ def robot(kind: str = 'joint_trajectory', watchdog: float = 1.0, **episode: Any)
             'failure_topic': 'failure',
             'reset': {
                 'kinds': ['trajectory'],
-                'trajectory_topic': 'joint_trajectory',
+                'trajectory_topic': 'sent/joint_trajectory',
                 'positions': list(HOME),
                 'move_s': 1.0,
             },
@@ -130,8 +134,11 @@ class Stage:
             out = node.create_publisher(kind, f'relayed/{topic}', EVENTS)
             probe.listen(kind, topic, SENSOR, lambda m, t=topic, o=out: self._say(t, o, m))
         for kind, topic in ((JointTrajectory, 'joint_trajectory'), (TwistStamped, 'twist')):
-            heard = self.commands[topic]
-            probe.listen(kind, topic, EVENTS, lambda m, h=heard: h.append((time.monotonic(), m)))
+            out, heard = node.create_publisher(kind, topic, EVENTS), self.commands[topic]
+            probe.listen(
+                kind, f'sent/{topic}', EVENTS, lambda m, o=out, h=heard: self._pass_on(o, h, m)
+            )
+            probe.wait(out.get_subscription_count, topic)
         probe.listen(String, 'arm_node/state', LATCHED, lambda m: self.states.append(_now(m.data)))
         probe.listen(Observation, 'observation', RECORDER, self._on_observation)
         node.create_timer(0.05, self._on_timer)
@@ -140,6 +147,10 @@ class Stage:
         if what not in self.muted:
             publisher.publish(message)
             self.silent_since[what] = time.monotonic()
+
+    def _pass_on(self, publisher: Any, heard: list[tuple[float, Any]], message: Any) -> None:
+        heard.append(_now(message))
+        publisher.publish(message)
 
     def _on_timer(self) -> None:
         self._say('camera', self._cameras, String(data='table'))
@@ -156,6 +167,11 @@ class Stage:
         message = to_action(to_ns(observation.header.stamp), np.asarray(action), 'test')
         message.run = self.run
         self._say('action', self._actions, message)
+
+    def is_alone(self) -> bool:
+        """Whether no arm_node can be reached."""
+        services = dict(self.probe.node.get_service_names_and_types())
+        return not self._resets.service_is_ready() and '/arm_node/arm' not in services
 
     def ask(self, **fields: Any) -> Any:
         """Ask for an episode; returns the future of the answer."""
@@ -230,8 +246,13 @@ def arm_node(stage: Stage, profile: dict[str, Any], **parameters: Any) -> Iterat
     with run_node(stage.probe.domain, 'arm_node', robot=text, **parameters) as command:
         before, stage.probe.command = stage.probe.command, command
         stage.probe.wait(lambda: stage.states, 'arm_node')
-        yield command
-        stage.probe.command = before
-        command.interrupt()
+        try:
+            yield command
+        finally:
+            stage.probe.command = before
+        if command.process.poll() is None:
+            command.interrupt()
         assert command.finish() == 0, command.output
+        # The next one is not to be taken for this one.
+        stage.probe.wait(stage.is_alone, 'the end of arm_node')
         assert 'Traceback' not in command.output

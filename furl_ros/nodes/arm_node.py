@@ -105,7 +105,7 @@ class ArmNode(FurlNode):
                 self.listen(Bool, topic, lambda m, label=label: self.on_level(label, m), EVENTS)
             for name in {f'~/{label}', service} - {''}:
                 self.serve(name, lambda label=label: self.say(label))
-        self.serve('~/arm', self.arm)
+        self.serve('~/arm', self.try_to_arm)
         self.serve('~/disarm', self.disarm)
         self.serve('~/clear', lambda: self.safety.clear(time.monotonic()))
         self.serve('~/estop', self.press)
@@ -235,8 +235,15 @@ class ArmNode(FurlNode):
         """The person has put everything in its place."""
         return '' if self.episodes.ready(time.monotonic()) else 'nobody waits for that now'
 
-    def arm(self) -> str:
+    def try_to_arm(self) -> str:
         """~/arm: nothing else lets it move."""
+        refusal = self.arm()
+        if refusal:
+            self.get_logger().warning(f'not armed: {refusal}')
+        return refusal
+
+    def arm(self) -> str:
+        """Arm it, where all is there that it needs; '' when it is armed, else why not."""
         unheard = self.commands.unheard()
         if unheard:
             return f'nobody listens to {unheard}'

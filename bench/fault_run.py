@@ -75,17 +75,20 @@ class Graph:
     Args:
         log: that file.
         folder: the run folder.
+        file: the launch file.
         arguments: of the launch file.
     """
 
-    def __init__(self, log: Path, folder: Path, **arguments: Any) -> None:
+    def __init__(
+        self, log: Path, folder: Path, file: str = 'train.launch.py', **arguments: Any
+    ) -> None:
         self.log, self.folder = log, folder
         words = [
             f'{n}:={str(v).lower() if v in (True, False) else v}' for n, v in arguments.items()
         ]
         with open(log, 'w') as file:
             self.process = subprocess.Popen(
-                ['ros2', 'launch', 'furl_ros', 'train.launch.py', *words],
+                ['ros2', 'launch', 'furl_ros', file, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -75,12 +75,12 @@ class Graph:
     Args:
         log: that file.
         folder: the run folder.
-        file: the launch file.
+        launch_file: its name.
         arguments: of the launch file.
     """
 
     def __init__(
-        self, log: Path, folder: Path, file: str = 'train.launch.py', **arguments: Any
+        self, log: Path, folder: Path, launch_file: str = 'train.launch.py', **arguments: Any
     ) -> None:
         self.log, self.folder = log, folder
         words = [
@@ -88,7 +88,7 @@ class Graph:
         ]
         with open(log, 'w') as file:
             self.process = subprocess.Popen(
-                ['ros2', 'launch', 'furl_ros', file, *words],
+                ['ros2', 'launch', 'furl_ros', launch_file, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -43,7 +43,10 @@ start. {launch}
 LAUNCH = """\
 A whole graph is started by `ros2 launch furl_ros train.launch.py`, which takes each of them
 as an argument, NAME:=VALUE, and works out those that nodes must agree on."""
+LAUNCH_ROBOT = '`ros2 launch furl_ros robot.launch.py` starts a whole graph with a physical arm.'
 LAUNCH_ALONE = {
+    'arm_node': LAUNCH_ROBOT,
+    'camera_node': LAUNCH_ROBOT,
     'mock_arm_node': '`ros2 launch furl_ros mock_arm.launch.py NAME:=VALUE ...` does the same.',
 }
 WIDTH = 80  # columns of a description in the help

@@ -151,6 +151,12 @@ class Source:
         return time.monotonic() - self._owed_since if owes else 0.0
 
     @property
+    def is_cut_short(self) -> bool:
+        """Whether its episode is over without its last step: that could not be scored."""
+        ended = self._before is not None and self._before.last
+        return ended and not (self._asked_robot or self.join.in_flight or self.ready)
+
+    @property
     def waits_for_scores(self) -> bool:
         """Whether the robot has answered, and only frames' scores are missing."""
         return not self._asked_robot and self.join.in_flight > 0

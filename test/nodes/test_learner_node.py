@@ -314,6 +314,17 @@ def test_potentials_have_the_frame_before_of_every_step(tmp_path):
     assert float(episode['vlm_return']) == pytest.approx(sum(rewards), abs=1e-3)
 
 
+def test_an_episode_whose_last_frame_cannot_be_scored_is_followed_by_the_next(tmp_path):
+    settings = {'method': 'vlm', 'scoring': 'cosine', 'total_steps': 30, 'stall_timeout': 300.0}
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        scored = Scored(probe, robot, scoring='cosine')
+        scored.bad = {1_007 + LENGTH * 7}
+        probe.command = None
+        assert command.finish() == 0, command.output
+    replay, _ = read_trainer(checkpoints(tmp_path / 'run')[-1])
+    assert replay['step'].tolist()[: 2 * LENGTH - 1] == [*range(1, LENGTH), *range(1, LENGTH + 1)]
+
+
 @pytest.mark.parametrize(
     ('settings', 'prompt', 'text'),
     [

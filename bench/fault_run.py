@@ -75,10 +75,13 @@ class Graph:
     Args:
         log: that file.
         folder: the run folder.
+        launch_file: its name.
         arguments: of the launch file.
     """
 
-    def __init__(self, log: Path, folder: Path, **arguments: Any) -> None:
+    def __init__(
+        self, log: Path, folder: Path, launch_file: str = 'train.launch.py', **arguments: Any
+    ) -> None:
         self.log, self.folder = log, folder
         self._began = False
         words = [
@@ -86,7 +89,7 @@ class Graph:
         ]
         with open(log, 'w') as file:
             self.process = subprocess.Popen(
-                ['ros2', 'launch', 'furl_ros', 'train.launch.py', *words],
+                ['ros2', 'launch', 'furl_ros', launch_file, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

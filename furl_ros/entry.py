@@ -67,6 +67,21 @@ def learner_node() -> None:
     _node('learner_node')
 
 
+def arm_node() -> None:
+    """``ros2 run furl_ros arm_node``."""
+    _node('arm_node')
+
+
+def camera_node() -> None:
+    """``ros2 run furl_ros camera_node``."""
+    _node('camera_node')
+
+
+def mock_arm_node() -> None:
+    """``ros2 run furl_ros mock_arm_node``."""
+    _node('mock_arm_node')
+
+
 def local_train() -> None:
     """``ros2 run furl_ros local_train``."""
     _tool('furl_ros.local')

@@ -6,9 +6,7 @@ Every setting of the graph may be given as ``name:=value``; the most used ones a
 
 import os
 
-import yaml
-from launch.actions import LogInfo, OpaqueFunction, RegisterEventHandler
-from launch.event_handlers import OnShutdown
+from launch.actions import OpaqueFunction
 
 from furl_ros.bridge import config, graph
 from furl_ros.bridge.processes import (
@@ -17,14 +15,16 @@ from furl_ros.bridge.processes import (
     ending_with_any,
     free_memory,
     in_namespace,
+    last_lines,
+    learning_names,
+    learning_nodes,
     node,
     settings,
     simulator,
     watch_names,
 )
-from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
-from furl_ros.core.run import UNSTORED, check_unlocked
+from furl_ros.core.run import check_unlocked
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import from_mapping
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
@@ -62,22 +62,18 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     graph.check_model(values)
     check_unlocked(values['run_folder'])
     values |= {'run_id': values['run_id'] or graph.new_run_id(), 'launch_pid': os.getpid()}
-    method = METHODS[values['method']]
     sources = graph.sources_of(values['num_sims'])
     here = range(values['num_sims'] if values['local_sims'] < 0 else values['local_sims'])
     evaluates = values['eval_every'] > 0
     names = [(sources[index], 'sim_node') for index in here]
     names += [('eval', 'sim_node')] if evaluates else []
-    names += [('', 'reward_node'), ('', 'alignment_node')] if method.vlm else []
-    names += [('', 'learner_node')]
+    names += learning_names(values)
     watch = watch_names(context, names)
     # Opens the environment once, so that a wrong task or camera, or a machine that cannot render,
     # is told before anything starts.
-    checked = graph.for_node(values, SimConfig) | {'render': method.vlm}
+    checked = graph.for_node(values, SimConfig) | {'render': graph.uses_vlm(values)}
     make(from_mapping(SimConfig, checked)).close()
     watch.check()
-    shared = {'sources': list(sources), **graph.for_node(values, config.RunConfig)}
-    niceness = 0 if values['real_time'] else values['background_niceness']
     nodes = [simulator(values, index) for index in here]
     if evaluates:
         nodes.append(
@@ -88,52 +84,13 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
                 namespace='eval',
             )
         )
-    if method.vlm:
-        nodes.append(
-            node(
-                'reward_node',
-                graph.for_node(values, config.RewardNodeConfig, VlmConfig, ScoringConfig),
-                shared,
-                {
-                    'expect_goal_image': graph.uses_goal_image(values),
-                    'image_qos': 'sensor' if values['real_time'] else values['image_qos'],
-                },
-                niceness=niceness,
-            )
-        )
-        nodes.append(
-            node(
-                'alignment_node',
-                graph.for_node(values, AlignConfig, config.AlignmentNodeConfig),
-                shared,
-                niceness=niceness,
-            )
-        )
-    threads = graph.learner_threads(values['deterministic'])
-    run_config = {k: v for k, v in values.items() if k not in UNSTORED}
-    nodes.append(
-        node(
-            'learner_node',
-            graph.for_node(values, TrainConfig, ScoringConfig, config.LearnerNodeConfig),
-            shared,
-            {
-                'eval_source': 'eval' if evaluates else '',
-                'torch_threads': threads,
-                'run_config': yaml.safe_dump(run_config),
-            },
-            threads=threads,
-            cores=graph.learner_cores(threads) if values['pin_learner'] else (),
-        )
+    nodes += learning_nodes(
+        values,
+        eval_source='eval' if evaluates else '',
+        expect_goal_image=graph.uses_goal_image(values),
+        image_qos='sensor' if values['real_time'] else values['image_qos'],
     )
-    handlers = ending_with_any(nodes)
-    # tools/train, which sets the environment up, says here how to get a shell with it.
-    farewell = [f'run folder: {values["run_folder"]}', os.environ.get('FURL_SHELL_HINT', '')]
-    handlers.append(
-        RegisterEventHandler(
-            OnShutdown(on_shutdown=[LogInfo(msg=text) for text in farewell if text])
-        )
-    )
-    return in_namespace(context, [*handlers, *nodes])
+    return in_namespace(context, [*ending_with_any(nodes), last_lines(values), *nodes])
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -56,6 +56,29 @@ class SimNodeConfig:
     )
 
 
+def _robot() -> str:
+    return setting('', 'Description of the robot, YAML (docs/real-robot.md).')
+
+
+@dataclass(frozen=True)
+class ArmNodeConfig:
+    """Parameters of the node beside the description of the robot."""
+
+    robot: str = _robot()
+    dry_run: bool = setting(False, 'Print what would be sent to the arm, and send nothing.')
+    success_reward: str = setting(
+        '-1/0', 'Task reward of a step without / with success.', choices=('-1/0', '0/1')
+    )
+
+
+@dataclass(frozen=True)
+class CameraNodeConfig:
+    """Parameters of the node beside the description of the robot."""
+
+    robot: str = _robot()
+    goal_image: str = setting('', 'Picture of the goal (PNG, JPEG); empty: none.')
+
+
 @dataclass(frozen=True)
 class AlignmentNodeConfig:
     """Parameters of the node beside those of the heads."""

@@ -7,6 +7,7 @@ import datetime
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from furl_ros.bridge.config import (
     RunConfig,
     SimNodeConfig,
 )
+from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import check_fit, find_checkpoint, load_config, run_of
@@ -79,6 +81,19 @@ KINDS = (
 # With a fixed goal a deterministic policy repeats one episode; with random goals this many count.
 RANDOM_GOAL_EPISODES = 20
 MOST_THREADS = 4  # of the learner
+ROBOT = 'robot'  # what a parameter file may hold beside settings
+# One arm, whose pace is real time. It has no twin to evaluate on, and its pictures are those that
+# camera_node picked for the observations: each is wanted, and at once.
+WITH_A_ROBOT = {
+    'num_sims': 1,
+    'real_time': True,
+    'deterministic': False,
+    'eval_every': 0,
+    'background_niceness': 0,
+    'image_qos': 'lockstep',
+    'compressed': False,
+    'gather': 0.0,
+}
 EMPTY = ("''", '""')
 
 
@@ -107,6 +122,25 @@ def read_params_file(path: str | Path) -> dict[str, Any]:
         ) from None
 
 
+def read_robot(params_file: str) -> dict[str, Any]:
+    """The description of the robot in a parameter file, checked.
+
+    Raises:
+        SettingError: there is none, or it is not accepted.
+    """
+    robot = read_params_file(params_file).get(ROBOT) if params_file else None
+    if robot is None:
+        raise SettingError(
+            f"params_file is '{params_file}'; accepted: a file with the description of a robot"
+            f' ({ROBOT}:) among its settings, such as config/robot.yaml'
+        )
+    try:
+        read_profile(robot)
+    except SettingError as error:
+        raise SettingError(f'{params_file}: {ROBOT}: {error}') from None
+    return robot
+
+
 def parse_text(text: str) -> str:
     """Read a launch argument that is a text: a pair of quotes stands for the empty one.
 
@@ -115,13 +149,16 @@ def parse_text(text: str) -> str:
     return '' if text in EMPTY else text
 
 
-def parse(name: str, text: str) -> Any:
+def parse(name: str, text: str, known: Mapping[str, Any] | None = None) -> Any:
     """Read a launch argument as the type of the setting with that name.
+
+    Args:
+        known: all settings with their defaults; by default those of the graph.
 
     Raises:
         SettingError: there is no such setting, or the text is not of its type.
     """
-    known = defaults()
+    known = defaults() if known is None else known
     if name not in known:
         raise SettingError(f'there is no argument {name!r}; accepted: {", ".join(sorted(known))}')
     kind = type(known[name])
@@ -142,24 +179,28 @@ def parse(name: str, text: str) -> Any:
     return value
 
 
-def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
+def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') -> dict[str, Any]:
     """The settings of a whole graph: defaults, then the file, the run to resume, the command line.
 
     Args:
         given: arguments that were typed, as text.
-        params_file: ROS parameter file; '' for none.
+        params_file: ROS parameter file; '' for none. A robot that it describes is left alone.
+        robot: name of the physical arm that takes the simulator's place; '' for none.
 
     Raises:
         SettingError: a name or a value is not accepted, or does not fit the run to resume.
     """
     known = defaults()
     from_file = read_params_file(params_file) if params_file else {}
+    from_file.pop(ROBOT, None)
     for name in from_file:
         if name not in known:
             raise SettingError(
                 f'{params_file}: there is no setting {name!r}; accepted: {", ".join(sorted(known))}'
             )
     typed = {name: parse(name, text) for name, text in given.items()}
+    if robot:
+        typed |= _fixed_by(robot, typed)
     chosen = from_file | typed
     _check(known | chosen)
     if chosen.get('resume'):
@@ -173,10 +214,19 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
     values = known | chosen
     if values['goal'] == 'random' and 'eval_episodes' not in chosen:
         values['eval_episodes'] = RANDOM_GOAL_EPISODES
-    values['prompt'] = values['prompt'] or prompt_for(values['task'])
+    if not robot:
+        values['prompt'] = values['prompt'] or prompt_for(values['task'])
+    elif uses_vlm(values) and not values['prompt'].strip():
+        raise SettingError("prompt is ''; accepted with a robot: the task in words")
     values['width'] = values['height'] = values['image_size']
     _check(values)
     _check_scoring(values)
+    if values['scoring'] == GOAL_IMAGE and not robot and values['task'] not in TASKS:
+        others = ', '.join(n for n in accepted_scorings(values['method']) if n != GOAL_IMAGE)
+        raise SettingError(
+            f'scoring is {GOAL_IMAGE!r}, but {values["task"]} has no goal image; accepted:'
+            f' {others}, or a Meta-World task'
+        )
     if values['deterministic'] and values['num_sims'] > 1:
         raise SettingError(
             f'num_sims is {values["num_sims"]} with deterministic:=true; accepted: 1'
@@ -199,6 +249,15 @@ def settings_of_run(given: dict[str, str], params_file: str) -> dict[str, Any]:
     return values
 
 
+def _fixed_by(robot: str, typed: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not to be chosen with a robot; raises SettingError where it was, otherwise."""
+    fixed = WITH_A_ROBOT | {'task': robot}
+    for name, value in fixed.items():
+        if typed.get(name, value) != value:
+            raise SettingError(f'{name} is {typed[name]!r}; accepted with a robot: {value!r}')
+    return fixed
+
+
 def _check(values: dict[str, Any]) -> None:
     for kind in KINDS:
         part = {field.name: values[field.name] for field in dataclasses.fields(kind)}
@@ -206,16 +265,10 @@ def _check(values: dict[str, Any]) -> None:
 
 
 def _check_scoring(values: dict[str, Any]) -> None:
-    method, scoring, task = values['method'], values['scoring'], values['task']
+    method, scoring = values['method'], values['scoring']
     check_scoring(method, scoring)
     check_n_step(method, scoring, values['n_step'])
     check_baseline(scoring, values['prompt'], values['baseline_prompt'])
-    if scoring == GOAL_IMAGE and task not in TASKS:
-        others = ', '.join(name for name in accepted_scorings(method) if name != GOAL_IMAGE)
-        raise SettingError(
-            f'scoring is {scoring!r}, but {task} has no goal image; accepted: {others}, or a'
-            ' Meta-World task'
-        )
 
 
 def for_node(values: dict[str, Any], *kinds: type) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -15,7 +16,7 @@ from launch.actions import (
     RegisterEventHandler,
     Shutdown,
 )
-from launch.event_handlers import OnProcessExit
+from launch.event_handlers import OnProcessExit, OnShutdown
 from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import Node, PushRosNamespace
 from launch_ros.substitutions import FindPackageShare
@@ -24,7 +25,9 @@ from rclpy.validate_namespace import validate_namespace
 
 from furl_ros.bridge import config, graph, shared_memory
 from furl_ros.bridge.names import NameWatch
+from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
+from furl_ros.core.run import UNSTORED
 from furl_ros.core.settings import SettingError
 from launch import LaunchContext, LaunchDescriptionEntity
 from sim.config import SimConfig
@@ -33,14 +36,17 @@ from sim.config import SimConfig
 FAREWELL = {'sigterm_timeout': '60', 'sigkill_timeout': '30'}
 
 
-def arguments(docs: Mapping[str, str], launch_file: str) -> list[DeclareLaunchArgument]:
+def arguments(
+    docs: Mapping[str, str], launch_file: str, config_file: str = 'quick.yaml'
+) -> list[DeclareLaunchArgument]:
     """Declare settings of the graph as launch arguments, and ``params_file`` with further ones.
 
     Args:
         docs: what each of them means.
         launch_file: path of the file that declares them; the settings' file lies beside its folder.
+        config_file: the default of ``params_file``, a file in ``config``.
     """
-    place = ('config', 'quick.yaml')
+    place = ('config', config_file)
     default = graph.read_params_file(Path(launch_file).parents[1].joinpath(*place))
     return [
         *(
@@ -76,25 +82,34 @@ def free_memory(_: LaunchContext) -> list[LogInfo]:
     ]
 
 
-def settings(context: LaunchContext, apart: Collection[str] = ()) -> dict[str, Any]:
+def settings(
+    context: LaunchContext, apart: Collection[str] = (), robot: str = ''
+) -> dict[str, Any]:
     """The settings of the whole graph, checked, from what was typed and the ``params_file``.
 
     Args:
         apart: arguments that are no settings.
+        robot: as in ``graph.settings_of_run``.
 
     Raises:
         SettingError: a name or a value is not accepted.
     """
     typed = context.launch_configurations
-    for name in ('namespace', 'params_file'):
-        typed[name] = graph.parse_text(typed[name])
-    _check_namespace(typed['namespace'])
+    typed['params_file'] = graph.parse_text(typed['params_file'])
+    check_namespace(context)
     apart = {'params_file', 'namespace', 'ros_namespace', *apart}
     given = {name: value for name, value in typed.items() if value != '' and name not in apart}
-    return graph.settings_of_run(given, typed['params_file'])
+    return graph.settings_of_run(given, typed['params_file'], robot)
 
 
-def _check_namespace(namespace: str) -> None:
+def check_namespace(context: LaunchContext) -> None:
+    """Check the namespace that was typed.
+
+    Raises:
+        SettingError: it is none.
+    """
+    namespace = graph.parse_text(context.launch_configurations['namespace'])
+    context.launch_configurations['namespace'] = namespace
     try:
         validate_namespace(f'/{namespace}'.rstrip('/') or '/')
     except InvalidNamespaceException as error:
@@ -141,6 +156,7 @@ def node(
     threads: int = 1,
     cores: Sequence[int] = (),
     niceness: int = 0,
+    remappings: Sequence[tuple[str, str]] = (),
 ) -> Node:
     """One process of the graph, kept on some processor cores if any are named."""
     prefixes = []
@@ -154,6 +170,7 @@ def node(
         executable=executable,
         namespace=namespace,
         parameters=[merged],
+        remappings=remappings,
         output='screen',
         exec_name=executable,
         prefix=' '.join(prefixes) or None,
@@ -206,3 +223,77 @@ def simulator(values: Mapping[str, Any], index: int) -> Node:
         },
         namespace=graph.sources_of(values['num_sims'])[index],
     )
+
+
+def learning_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Namespace and name of each of the ``learning_nodes``."""
+    names = [('', 'reward_node'), ('', 'alignment_node')] if graph.uses_vlm(values) else []
+    return [*names, ('', 'learner_node')]
+
+
+def learning_nodes(
+    values: Mapping[str, Any],
+    *,
+    eval_source: str = '',
+    expect_goal_image: bool,
+    image_qos: str,
+    image_topic: str = 'camera/image_raw',
+) -> list[Node]:
+    """The processes that learn, whatever the robots are: reward, alignment and learner.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+        eval_source: namespace of the robot to evaluate on; '' for none.
+        expect_goal_image: whether somebody publishes a goal image.
+        image_qos: how the reward node listens to the pictures.
+        image_topic: where they come from.
+    """
+    sources = graph.sources_of(values['num_sims'])
+    shared = {'sources': list(sources), **graph.for_node(values, config.RunConfig)}
+    niceness = 0 if values['real_time'] else values['background_niceness']
+    nodes = []
+    if graph.uses_vlm(values):
+        own = 'camera/image_raw'
+        nodes.append(
+            node(
+                'reward_node',
+                graph.for_node(values, config.RewardNodeConfig, VlmConfig, ScoringConfig),
+                shared,
+                {'expect_goal_image': expect_goal_image, 'image_qos': image_qos},
+                niceness=niceness,
+                remappings=[(own, image_topic)] if image_topic != own else [],
+            )
+        )
+        nodes.append(
+            node(
+                'alignment_node',
+                graph.for_node(values, AlignConfig, config.AlignmentNodeConfig),
+                shared,
+                niceness=niceness,
+            )
+        )
+    threads = graph.learner_threads(values['deterministic'])
+    run_config = {name: value for name, value in values.items() if name not in UNSTORED}
+    nodes.append(
+        node(
+            'learner_node',
+            graph.for_node(values, TrainConfig, ScoringConfig, config.LearnerNodeConfig),
+            shared,
+            {
+                'eval_source': eval_source,
+                'torch_threads': threads,
+                'run_config': yaml.safe_dump(run_config),
+            },
+            threads=threads,
+            cores=graph.learner_cores(threads) if values['pin_learner'] else (),
+        )
+    )
+    return nodes
+
+
+def last_lines(values: Mapping[str, Any]) -> RegisterEventHandler:
+    """Say at the end where the run is."""
+    # tools/train, which sets the environment up, says here how to get a shell with it.
+    texts = [f'run folder: {values["run_folder"]}', os.environ.get('FURL_SHELL_HINT', '')]
+    lines = [LogInfo(msg=text) for text in texts if text]
+    return RegisterEventHandler(OnShutdown(on_shutdown=lines))

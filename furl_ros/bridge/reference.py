@@ -13,6 +13,8 @@ from pathlib import Path
 
 from furl_ros.bridge.config import (
     AlignmentNodeConfig,
+    ArmNodeConfig,
+    CameraNodeConfig,
     LearnerNodeConfig,
     RewardNodeConfig,
     RunConfig,
@@ -21,20 +23,32 @@ from furl_ros.bridge.config import (
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.settings import accepted
 from sim.config import SimConfig
+from sim.mock_arm.config import ArmConfig, CameraConfig, FaultConfig
 
 NODES = {
     'sim_node': (SimConfig, SimNodeConfig, RunConfig),
     'reward_node': (VlmConfig, ScoringConfig, RewardNodeConfig, RunConfig),
     'alignment_node': (AlignmentNodeConfig, AlignConfig, RunConfig),
     'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig, RunConfig),
+    'arm_node': (ArmNodeConfig, RunConfig),
+    'camera_node': (CameraNodeConfig, RunConfig),
+    'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
 }
 USAGE = """\
 usage: ros2 run furl_ros {node} [--ros-args -p NAME:=VALUE ... --params-file FILE]
 
 Values are written as in YAML; FILE is one such as config/quick.yaml. Parameters are read at the
-start. A whole graph is started by `ros2 launch furl_ros train.launch.py`, which takes each of them
-as an argument, NAME:=VALUE, and works out those that nodes must agree on.
+start. {launch}
 """
+LAUNCH = """\
+A whole graph is started by `ros2 launch furl_ros train.launch.py`, which takes each of them
+as an argument, NAME:=VALUE, and works out those that nodes must agree on."""
+LAUNCH_ROBOT = '`ros2 launch furl_ros robot.launch.py` starts a whole graph with a physical arm.'
+LAUNCH_ALONE = {
+    'arm_node': LAUNCH_ROBOT,
+    'camera_node': LAUNCH_ROBOT,
+    'mock_arm_node': '`ros2 launch furl_ros mock_arm.launch.py NAME:=VALUE ...` does the same.',
+}
 WIDTH = 80  # columns of a description in the help
 HEAD = """\
 <!-- SPDX-License-Identifier: Apache-2.0 -->
@@ -44,6 +58,7 @@ Made by `python -m furl_ros.bridge.reference > docs/parameters.md`. Parameters a
 start of a node (read-only afterwards); `ros2 param describe` shows the same texts and ranges. In
 `train.launch.py` each is also a launch argument (`gamma:=0.98`) and a setting of `params_file`;
 those that the launch file works out itself (sources, threads, names) are better left to it.
+Those of `mock_arm_node` are launch arguments of `mock_arm.launch.py`.
 """
 
 
@@ -71,7 +86,11 @@ def node_help(node: str) -> str:
     """
     source = Path(importlib.util.find_spec(f'furl_ros.nodes.{node}').origin).read_text()
     about = ast.get_docstring(ast.parse(source))
-    lines = [f'{node}: {about}\n', USAGE.format(node=node), 'Parameters:\n']
+    lines = [
+        f'{node}: {about}\n',
+        USAGE.format(node=node, launch=LAUNCH_ALONE.get(node, LAUNCH)),
+        'Parameters:\n',
+    ]
     for field in (field for kind in NODES[node] for field in dataclasses.fields(kind)):
         default = field.default
         kind = 'list of str' if isinstance(default, tuple) else type(default).__name__

@@ -145,8 +145,16 @@ class Source:
     @property
     def silent_for(self) -> float:
         """Seconds that the robot, or a frame's score, has been waited for; 0 when nothing is."""
+        if self._resetting is not None and not self.lockstep:
+            return 0.0  # an episode of a physical robot may wait for a person
         owes = self._asked_robot or self.join.in_flight
         return time.monotonic() - self._owed_since if owes else 0.0
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether its episode is over without its last step: that could not be scored."""
+        ended = self._before is not None and self._before.last
+        return ended and not (self._asked_robot or self.join.in_flight or self.ready)
 
     @property
     def waits_for_scores(self) -> bool:

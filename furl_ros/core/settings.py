@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar('T')
@@ -52,19 +52,32 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: tuple[Any, ...] = (),
+    item: type | None = None,
 ) -> Any:
     """Declare a dataclass field with its documentation and its accepted values.
 
     Args:
         default: value when nothing is given; its type is the type of the setting
-            (bool, int, float, str, or a tuple of str).
+            (bool, int, float, str, or a tuple).
         doc: one sentence, with the unit.
         low, high: inclusive bounds of a number.
         choices: the accepted values, where they can be listed.
+        item: type of the values of a tuple (int, float or str). Bounds and choices are then
+            those of each value, and one value alone may stand for a tuple of one. A tuple without
+            it holds texts.
     """
-    return dataclasses.field(
-        default=default, metadata={'doc': doc, 'low': low, 'high': high, 'choices': choices}
-    )
+    meta = {'doc': doc, 'low': low, 'high': high, 'choices': choices, 'item': item}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+def section(kind: type, doc: str) -> Any:
+    """Declare a field that is itself a settings dataclass; ``from_mapping`` reads it."""
+    return dataclasses.field(default_factory=kind, metadata={'doc': doc, 'section': kind})
+
+
+def table(kind: type, doc: str) -> Any:
+    """Declare a field that maps names, in the order given, to settings dataclasses of one kind."""
+    return dataclasses.field(default_factory=dict, metadata={'doc': doc, 'table': kind})
 
 
 def accepted(field: dataclasses.Field) -> str:
@@ -82,47 +95,80 @@ def accepted(field: dataclasses.Field) -> str:
     return ''
 
 
-def check(config: T) -> T:
+def check(config: T, path: str = '') -> T:
     """Check every field of a settings dataclass and return it.
+
+    Args:
+        path: what comes before the names of its fields in an error.
 
     Raises:
         SettingError: names the setting, the value and what is accepted.
     """
     for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        kind = type(field.default)
-        whole = kind is float and type(value) is int
-        if type(value) is not kind and not whole:
-            raise SettingError(
-                f'{field.name} is {value!r}; accepted: a value of type {kind.__name__}'
-            )
-        if kind is tuple and not all(isinstance(item, str) for item in value):
-            raise SettingError(f'{field.name} is {value!r}; accepted: text values')
-        bounds = (field.metadata['low'], field.metadata['high'])
-        outside = isinstance(value, (int, float)) and (
-            (isinstance(value, float) and not math.isfinite(value))
-            or (bounds[0] is not None and value < bounds[0])
-            or (bounds[1] is not None and value > bounds[1])
-        )
-        choices = field.metadata['choices']
-        if outside or (choices and value not in choices):
-            raise SettingError(f'{field.name} is {value!r}; accepted: {accepted(field)}')
-        if whole:
-            object.__setattr__(config, field.name, float(value))
+        if 'section' in field.metadata or 'table' in field.metadata:
+            continue
+        value, name = getattr(config, field.name), path + field.name
+        kind, item = type(field.default), field.metadata['item']
+        if item is not None and isinstance(value, tuple):
+            for one in value:
+                _check_value(name, one, item, field)
+            checked = tuple(map(item, value))
+        else:
+            _check_value(name, value, kind, field)
+            if kind is tuple and not all(isinstance(one, str) for one in value):
+                raise SettingError(f'{name} is {value!r}; accepted: text values')
+            checked = kind(value)
+        object.__setattr__(config, field.name, checked)
     return config
 
 
-def from_mapping(kind: type[T], values: dict[str, Any]) -> T:
-    """Build and check a settings dataclass from a mapping.
+def _check_value(name: str, value: Any, kind: type, field: dataclasses.Field) -> None:
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise SettingError(f'{name} is {value!r}; accepted: a value of type {kind.__name__}')
+    low, high, choices = (field.metadata[key] for key in ('low', 'high', 'choices'))
+    outside = isinstance(value, (int, float)) and (
+        (isinstance(value, float) and not math.isfinite(value))
+        or (low is not None and value < low)
+        or (high is not None and value > high)
+    )
+    if outside or (choices and value not in choices):
+        raise SettingError(f'{name} is {value!r}; accepted: {accepted(field)}')
+
+
+def from_mapping(kind: type[T], values: Mapping[str, Any], path: str = '') -> T:
+    """Build and check a settings dataclass from a mapping, its sections and tables too.
+
+    Args:
+        path: what comes before the names of its fields in an error, such as 'camera.'.
 
     Raises:
         SettingError: also for a name that the dataclass does not have.
     """
-    names = [field.name for field in dataclasses.fields(kind)]
-    for name in values:
-        if name not in names:
-            raise SettingError(f'there is no setting {name!r}; accepted: {", ".join(names)}')
-    return check(kind(**values))
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    names = ', '.join(fields)
+    if not isinstance(values, Mapping):
+        raise SettingError(
+            f'{path[:-1] or "what was read"} is {values!r}; accepted: a mapping of {names}'
+        )
+    read = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise SettingError(f'there is no setting {f"{path}{name}"!r}; accepted: {names}')
+        meta = fields[name].metadata
+        if 'section' in meta:
+            read[name] = from_mapping(meta['section'], value, f'{path}{name}.')
+        elif 'table' in meta:
+            if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+                raise SettingError(f'{path}{name} is {value!r}; accepted: a mapping of names')
+            read[name] = {
+                key: from_mapping(meta['table'], one, f'{path}{name}.{key}.')
+                for key, one in value.items()
+            }
+        elif meta['item'] is not None:
+            read[name] = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+        else:
+            read[name] = value
+    return check(kind(**read), path)
 
 
 def add_arguments(parser: Any, kind: type, skip: tuple[str, ...] = ()) -> None:

@@ -404,6 +404,9 @@ class LearnerNode(FurlNode):
                 if joined is not None:
                     self.take_in(source, joined)
                     progress = True
+                elif source.is_cut_short and self.pacing.wants_more:
+                    self.counts['episodes whose last step could not be scored'] += 1
+                    self.start_episode(source)
                 source.retry()
                 if source.restarted:
                     self.get_logger().warning(f'{source.name or "the source"} has restarted')

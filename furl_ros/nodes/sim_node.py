@@ -22,6 +22,7 @@ from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR
+from furl_ros.bridge.serving import Serving
 from furl_ros.bridge.steps import to_camera_info, to_observation
 from sim.config import SimConfig
 from sim.envs import Step, make
@@ -45,8 +46,7 @@ class SimNode(FurlNode):
         self.step = 0
         self.now: Sensed | None = None
         self.newest_action: tuple[float, np.ndarray] | None = None
-        # The run that it serves: its own, else that of the first learner that resets it.
-        self.serves = self.run_id
+        self.serving = Serving(self)
 
         stream = SENSOR if self.config.real_time else LOCKSTEP
         self.image_publisher = self.create_publisher(Image, 'camera/image_raw', stream)
@@ -105,13 +105,10 @@ class SimNode(FurlNode):
 
     def on_reset(self, request: Reset.Request, response: Reset.Response) -> Reset.Response:
         """Start an episode; its first observation and frame carry the answered stamp."""
-        if not self.may_serve(request.run):
-            response.error_code = Reset.Response.OTHER_RUN
-            response.error_msg = (
-                f'it serves the run {self.serves or "without a name"}, not'
-                f' {request.run or "one without a name"}'
-            )
-            self.count_bad('resets refused', response.error_msg)
+        refusal = self.serving.refusal(request.run)
+        if refusal:
+            response.error_code, response.error_msg = Reset.Response.OTHER_RUN, refusal
+            self.count_bad('resets refused', refusal)
             return response
         try:
             check_stamp(request.after)
@@ -122,7 +119,7 @@ class SimNode(FurlNode):
             )
             self.count_bad('bad resets', response.error_msg)
             return response
-        self.serves = request.run
+        self.serving.run = request.run
         self.next_stamp = max(self.next_stamp, to_ns(request.after) + self.period_ns)
         try:
             with self.stages('reset'):
@@ -140,18 +137,9 @@ class SimNode(FurlNode):
         response.episode = self.episode
         return response
 
-    def may_serve(self, run: str) -> bool:
-        """Whether a learner of this run may reset the robot.
-
-        One that was started for no run changes hands when the learner before has gone: nobody but
-        the one that asks sends actions any more.
-        """
-        free = not self.run_id and (not self.serves or self.count_publishers('action') <= 1)
-        return run == self.serves or free
-
     def on_action(self, message: Action) -> None:
         """Lock-step: carry the action out. Real time: keep it for the next tick."""
-        if message.run != self.serves:
+        if message.run != self.serving.run:
             self.count_bad('actions of another run', message.run or 'without a name')
             return
         action = np.asarray(message.action, np.float32)
@@ -214,7 +202,7 @@ class SimNode(FurlNode):
             step.truncated,
         )
         observation = to_observation(self.now, WORLD_FRAME, self.env.episode_seed)
-        observation.run = self.serves
+        observation.run = self.serving.run
         self.observation_publisher.publish(observation)
         # The rest is for those who look on: made when there is one.
         intrinsics = self.env.intrinsics

@@ -12,6 +12,7 @@ import yaml
 from furl_ros.bridge import graph
 from furl_ros.bridge.config import LearnerNodeConfig
 from furl_ros.bridge.graph import settings_of_run
+from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.config import AlignConfig, TrainConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import RunFolder
@@ -408,3 +409,51 @@ def test_the_learner_has_cores_of_its_own_where_there_are_more(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {3})
     assert graph.learner_threads(deterministic=False) == 1
     assert graph.learner_cores(1) == []
+
+
+ROBOT_YAMLS = [CONFIG / 'robot.yaml', *sorted((CONFIG / 'robots').glob('*.yaml'))]
+
+
+@pytest.mark.parametrize('path', ROBOT_YAMLS, ids=lambda path: path.stem)
+def test_the_robots_of_config_are_accepted(path):
+    profile = read_profile(graph.read_robot(str(path)))
+    values = settings_of_run({}, str(path), profile.name)
+    assert values['task'] == profile.name
+    assert values['prompt']
+    assert Path(values['run_folder']).name.startswith(f'{profile.name}-furl-s0-')
+    # So does a graph with a simulator: it leaves the robot alone.
+    assert 'robot' not in settings_of_run({}, str(path))
+
+
+def test_a_robot_has_no_twin_and_does_not_wait():
+    values = settings_of_run({}, str(ROBOT_YAMLS[0]), 'arm')
+    assert values.items() >= graph.WITH_A_ROBOT.items()
+
+
+@pytest.mark.parametrize(
+    ('given', 'text'),
+    [
+        ({'eval_every': '100'}, 'eval_every is 100; accepted with a robot: 0'),
+        ({'num_sims': '2'}, 'num_sims is 2; accepted with a robot: 1'),
+        ({'task': 'push-v3'}, "task is 'push-v3'; accepted with a robot: 'arm'"),
+        ({'prompt': "''"}, "prompt is ''; accepted with a robot: the task in words"),
+    ],
+)
+def test_what_a_robot_cannot_do_is_refused(given, text):
+    with pytest.raises(SettingError, match=text):
+        settings_of_run(given, str(ROBOT_YAMLS[0]), 'arm')
+
+
+def test_a_robot_s_run_goes_on_with_the_same_robot_alone(stored):
+    run = stored(task='arm', prompt='reach')
+    assert settings_of_run({'resume': str(run)}, '', 'arm')['task'] == 'arm'
+    with pytest.raises(SettingError, match='task'):
+        settings_of_run({'resume': str(run)}, '', 'another arm')
+
+
+def test_a_file_without_a_robot_or_with_a_wrong_one_gets_one_line(params):
+    for path in ('', params(gamma=0.5)):
+        with pytest.raises(SettingError, match='accepted: a file with the description of a robot'):
+            graph.read_robot(path)
+    with pytest.raises(SettingError, match=r'params.yaml: robot: joints.names is \[\]'):
+        graph.read_robot(params(robot={'name': 'arm'}))

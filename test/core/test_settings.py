@@ -16,7 +16,9 @@ from furl_ros.core.settings import (
     check,
     from_arguments,
     from_mapping,
+    section,
     setting,
+    table,
 )
 
 
@@ -81,6 +83,53 @@ def test_what_is_not_accepted_is_told_in_one_line(values, text):
     with pytest.raises(SettingError, match=re.escape(text)) as caught:
         from_mapping(Example, values)
     assert '\n' not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section, with tuples of numbers and of texts."""
+
+    sizes: tuple[float, ...] = setting((), 'Sizes.', low=0, item=float)
+    kinds: tuple[str, ...] = setting((), 'Kinds.', choices=('a', 'b'), item=str)
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A section and a table of them."""
+
+    rate: float = setting(0.5, 'A rate.', low=0)
+    part: Part = section(Part, 'A part.')
+    parts: dict[str, Part] = table(Part, 'Parts by name.')
+
+
+def test_sections_and_tables():
+    assert from_mapping(Nested, {}) == Nested()
+    given = {'part': {'sizes': [1, 2.5]}, 'parts': {'z': {'kinds': 'b'}, 'y': {'sizes': 3}}}
+    nested = from_mapping(Nested, given)
+    assert nested.part == Part(sizes=(1.0, 2.5))
+    assert type(nested.part.sizes[0]) is float
+    assert list(nested.parts.items()) == [('z', Part(kinds=('b',))), ('y', Part(sizes=(3.0,)))]
+
+
+@pytest.mark.parametrize(
+    ('values', 'text'),
+    [
+        ({'part': {'sizes': [1, -2]}}, 'part.sizes is -2; accepted: 0 or more'),
+        ({'part': {'sizes': [float('nan')]}}, 'part.sizes is nan; accepted: 0 or more'),
+        ({'part': {'sizes': ['1']}}, "part.sizes is '1'; accepted: a value of type float"),
+        ({'part': {'sizes': None}}, 'part.sizes is None; accepted: a value of type float'),
+        ({'part': {'kinds': ['a', 'c']}}, "part.kinds is 'c'; accepted: a, b"),
+        ({'part': {'size': 1}}, "there is no setting 'part.size'; accepted: sizes, kinds"),
+        ({'part': None}, 'part is None; accepted: a mapping of sizes, kinds'),
+        ({'parts': {'z': {'sizes': [-1]}}}, 'parts.z.sizes is -1; accepted: 0 or more'),
+        ({'parts': {'z': 3}}, 'parts.z is 3; accepted: a mapping of sizes, kinds'),
+        ({'parts': ['z']}, "parts is ['z']; accepted: a mapping of names"),
+        ({'parts': {1: {}}}, 'parts is {1: {}}; accepted: a mapping of names'),
+    ],
+)
+def test_errors_in_sections_name_the_whole_path(values, text):
+    with pytest.raises(SettingError, match=re.escape(text)):
+        from_mapping(Nested, values)
 
 
 def parse(*words):

@@ -409,6 +409,17 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(tmp_path):
             assert not isinstance(value, torch.Tensor) or value.isfinite().all()
 
 
+def test_an_episode_whose_last_frame_cannot_be_scored_is_followed_by_the_next(tmp_path):
+    settings = {'method': 'vlm', 'scoring': 'cosine', 'total_steps': 30, 'stall_timeout': 300.0}
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        scored = Scored(probe, robot, scoring='cosine')
+        scored.bad = {1_007 + LENGTH * 7}
+        probe.command = None
+        assert command.finish() == 0, command.output
+    replay, _ = read_trainer(checkpoints(tmp_path / 'run')[-1])
+    assert replay['step'].tolist()[: 2 * LENGTH - 1] == [*range(1, LENGTH), *range(1, LENGTH + 1)]
+
+
 @pytest.mark.parametrize(
     ('settings', 'prompt', 'text'),
     [

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Train a policy on a physical arm: the graph of train.launch.py with arm_node for sim_node.
+
+``params_file`` describes the robot (docs/real-robot.md). The arm moves only once a person has
+called the service ``arm_node/arm``. Every setting of the graph may be given as ``name:=value``.
+"""
+
+import os
+from pathlib import Path
+
+import yaml
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+
+from furl_ros.bridge import config, graph
+from furl_ros.bridge.processes import (
+    arguments,
+    ending_at_once,
+    ending_with_any,
+    free_memory,
+    in_namespace,
+    last_lines,
+    learning_names,
+    learning_nodes,
+    node,
+    settings,
+    watch_names,
+)
+from furl_ros.core.arm.profile_reading import read_profile
+from furl_ros.core.methods import METHODS
+from furl_ros.core.run import check_unlocked
+from furl_ros.core.scorings import GOAL_IMAGE, SCORINGS
+from furl_ros.core.settings import SettingError
+from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
+
+ARGUMENTS = {
+    'prompt': 'The sentence that describes the task.',
+    'seed': 'Seed of everything that is drawn at random.',
+    'method': 'Method: ' + '; '.join(f'{n} ({m.doc})' for n, m in METHODS.items()) + '.',
+    'total_steps': 'Control steps of the run.',
+    'warmup_steps': 'Uniformly random actions before learning starts.',
+    'vlm': "Vision-language model: 'furl-tiny', 'open_clip:<model>/<weights>', 'liv:<file>', ...",
+    'scoring': 'VLM reward: ' + '; '.join(f'{n} ({doc})' for n, doc in SCORINGS.items()) + '.',
+    'pin_learner': 'true: the learner keeps to the last processor cores, one for each thread.',
+    'run_folder': 'Folder of the run; default: runs/<robot>-<method>-s<seed>-<time>.',
+    'resume': 'Run folder or checkpoint to go on from.',
+}
+APART = {'goal_image': '', 'dry_run': False}
+
+
+@ending_at_once()
+def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
+    """Check all settings and the robot, then describe the nodes."""
+    typed = context.launch_configurations
+    robot = graph.read_robot(graph.parse_text(typed['params_file']))
+    profile = read_profile(robot)
+    values = settings(context, apart=APART, robot=profile.name)
+    goal_image, dry_run = (graph.parse(name, typed[name], APART) for name in APART)
+    check_pictures(values, len(profile.used_cameras), goal_image)
+    graph.check_model(values)
+    check_unlocked(values['run_folder'])
+    values |= {'run_id': values['run_id'] or graph.new_run_id(), 'launch_pid': os.getpid()}
+    names = [('', 'arm_node'), *learning_names(values)]
+    names += [('', 'camera_node')] if graph.uses_vlm(values) else []
+    watch_names(context, names).check()
+    shared = graph.for_node(values, config.RunConfig) | {graph.ROBOT: yaml.safe_dump(robot)}
+    of_arm = {'dry_run': dry_run, 'success_reward': values['success_reward']}
+    nodes = [node('arm_node', shared, of_arm)]
+    if graph.uses_vlm(values):
+        nodes.append(node('camera_node', shared, {'goal_image': goal_image}))
+    nodes += learning_nodes(
+        values,
+        expect_goal_image=bool(goal_image),
+        image_qos=values['image_qos'],
+        image_topic='camera_view/image_raw',
+    )
+    return in_namespace(context, [*ending_with_any(nodes), last_lines(values), *nodes])
+
+
+def check_pictures(values: dict, cameras: int, goal_image: str) -> None:
+    """Check that there are the pictures that the reward is made of.
+
+    Raises:
+        SettingError: there is no camera, or no picture of the goal.
+    """
+    if graph.uses_vlm(values) and not cameras:
+        raise SettingError(
+            f'{graph.ROBOT}: cameras is empty; accepted: a camera, or method:=sac, without the VLM'
+        )
+    if values['scoring'] == GOAL_IMAGE and not goal_image:
+        raise SettingError(f"goal_image is ''; accepted with scoring:={GOAL_IMAGE}: a picture")
+    if goal_image and not Path(goal_image).expanduser().is_file():
+        raise SettingError(f"goal_image is '{goal_image}'; accepted: a picture (PNG, JPEG)")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Entry point of ``ros2 launch``."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                'dry_run',
+                default_value='false',
+                description='true: print what would be sent to the arm, and send nothing.',
+            ),
+            DeclareLaunchArgument(
+                'goal_image',
+                default_value='',
+                description='Picture of the solved task (PNG, JPEG), as the camera sees it after'
+                ' cutting and turning. Empty: none.',
+            ),
+            *arguments(ARGUMENTS, __file__, 'robot.yaml'),
+            OpaqueFunction(function=free_memory),
+            OpaqueFunction(function=start),
+        ]
+    )

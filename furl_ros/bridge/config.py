@@ -169,6 +169,13 @@ class RewardNodeConfig:
     compressed: bool = setting(
         False, 'Read camera/image_raw/compressed (JPEG, PNG) instead of camera/image_raw.'
     )
+    views: int = setting(
+        1,
+        'Pictures that each frame holds, one below the other, as camera_node makes them of several'
+        ' cameras: the embedding of the frame is the mean of theirs.',
+        low=1,
+        high=8,
+    )
     expect_goal_image: bool = setting(
         False,
         'Publish the prompt embedding only once the goal image of the first source is there'

@@ -93,6 +93,7 @@ class RewardNode(FurlNode):
             one_by_one=self.config.deterministic,
             scoring=self.scoring,
             baseline_prompt=self.config.baseline_prompt,
+            views=self.config.views,
         )
         self.jobs: queue.SimpleQueue[Frame | GoalImage | Request] = queue.SimpleQueue()
         self.frames = self.batches = self.frames_before = 0

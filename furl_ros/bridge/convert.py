@@ -20,6 +20,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from furl_interfaces.msg import PromptEmbedding, RewardHeads
 from furl_ros.bridge.compressed import check_jpeg, check_png
 
+Picture = Image | CompressedImage
+
 NANOSECONDS = 1_000_000_000
 LATEST_S = 2_100_000_000
 """Seconds of the latest stamp that is accepted; a Time holds 1.5 years more."""
@@ -220,6 +222,13 @@ def from_compressed_msg(message: CompressedImage) -> np.ndarray:
     if pixels is None:
         raise ValueError(f'compressed picture of {len(data)} bytes cannot be decoded')
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def from_picture_msg(message: Picture) -> np.ndarray:
+    """The picture of either kind of message, uint8 RGB [H, W, 3]; raises ValueError."""
+    if isinstance(message, CompressedImage):
+        return from_compressed_msg(message)
+    return from_image_msg(message)
 
 
 def to_image_msg(frame: np.ndarray, stamp: int, frame_id: str) -> Image:

@@ -76,7 +76,9 @@ class CameraNodeConfig:
     """Parameters of the node beside the description of the robot."""
 
     robot: str = _robot()
-    goal_image: str = setting('', 'Picture of the goal (PNG, JPEG); empty: none.')
+    goal_image: str = setting(
+        '', 'Picture of the goal (PNG, JPEG), as camera_view/image_raw would show it; empty: none.'
+    )
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,9 @@ class CameraNodeConfig:
     """Parameters of the node beside the description of the robot."""
 
     robot: str = _robot()
-    goal_image: str = setting('', 'Picture of the goal (PNG, JPEG); empty: none.')
+    goal_image: str = setting(
+        '', 'Picture of the goal (PNG, JPEG), as camera_view/image_raw would show it; empty: none.'
+    )
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,13 @@ class RewardNodeConfig:
     )
     compressed: bool = setting(
         False, 'Read camera/image_raw/compressed (JPEG, PNG) instead of camera/image_raw.'
+    )
+    views: int = setting(
+        1,
+        'Pictures that each frame holds, one below the other, as camera_node makes them of several'
+        ' cameras: the embedding of the frame is the mean of theirs.',
+        low=1,
+        high=8,
     )
     expect_goal_image: bool = setting(
         False,

@@ -20,6 +20,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from furl_interfaces.msg import PromptEmbedding, RewardHeads
 from furl_ros.bridge.compressed import check_jpeg, check_png
 
+Picture = Image | CompressedImage
+
 NANOSECONDS = 1_000_000_000
 LATEST_S = 2_100_000_000
 """Seconds of the latest stamp that is accepted; a Time holds 1.5 years more."""
@@ -33,18 +35,12 @@ class _Encoding(NamedTuple):
     conversion: int | None
 
 
-# OpenCV names a Bayer pattern by its second row's second and third pixel, ROS by its first two
-# rows.
 _ENCODINGS = {
     'rgb8': _Encoding(3, 1, None),
     'bgr8': _Encoding(3, 1, cv2.COLOR_BGR2RGB),
     'rgba8': _Encoding(4, 1, cv2.COLOR_RGBA2RGB),
     'bgra8': _Encoding(4, 1, cv2.COLOR_BGRA2RGB),
     'mono8': _Encoding(1, 1, cv2.COLOR_GRAY2RGB),
-    'bayer_rggb8': _Encoding(1, 1, cv2.COLOR_BayerBG2RGB),
-    'bayer_bggr8': _Encoding(1, 1, cv2.COLOR_BayerRG2RGB),
-    'bayer_gbrg8': _Encoding(1, 1, cv2.COLOR_BayerGR2RGB),
-    'bayer_grbg8': _Encoding(1, 1, cv2.COLOR_BayerGB2RGB),
     'uyvy': _Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY),
     'yuv422': _Encoding(2, 1, cv2.COLOR_YUV2RGB_UYVY),
     'yuyv': _Encoding(2, 1, cv2.COLOR_YUV2RGB_YUYV),
@@ -55,7 +51,33 @@ _ENCODINGS = {
     'bgra16': _Encoding(4, 2, cv2.COLOR_BGRA2RGB),
     'mono16': _Encoding(1, 2, cv2.COLOR_GRAY2RGB),
 }
-ENCODINGS = tuple(_ENCODINGS)
+# Named by the first two rows, as ROS does; OpenCV's older names (BayerBG for rggb) are not.
+_BAYER = {
+    'rggb': cv2.COLOR_BayerRGGB2RGB,
+    'bggr': cv2.COLOR_BayerBGGR2RGB,
+    'gbrg': cv2.COLOR_BayerGBRG2RGB,
+    'grbg': cv2.COLOR_BayerGRBG2RGB,
+}
+_ENCODINGS |= {
+    f'bayer_{pattern}{8 * depth}': _Encoding(1, depth, conversion)
+    for depth in (1, 2)
+    for pattern, conversion in _BAYER.items()
+}
+
+
+class _Planar(NamedTuple):
+    """A plane of brightness, and below it one of pairs of colours."""
+
+    conversion: int | None
+    colours: float  # bytes of the second plane for each of the first
+
+
+_PLANAR = {
+    'nv12': _Planar(cv2.COLOR_YUV2RGB_NV12, 0.5),
+    'nv21': _Planar(cv2.COLOR_YUV2RGB_NV21, 0.5),
+    'nv24': _Planar(None, 2),
+}
+ENCODINGS = (*_ENCODINGS, *_PLANAR)
 """Accepted values of Image.encoding."""
 
 # First bytes of the compressed formats, and what their files are checked with.
@@ -109,24 +131,22 @@ def from_image_msg(message: Image) -> np.ndarray:
     Raises:
         ValueError: unknown encoding, no pixels, or data that do not fit the sizes given.
     """
-    encoding = _ENCODINGS.get(message.encoding)
-    if encoding is None:
-        raise ValueError(
-            f'encoding is {reprlib.repr(message.encoding)}; accepted: {", ".join(ENCODINGS)}'
-        )
-    channels, depth, conversion = encoding
-    height, width, step = message.height, message.width, message.step
+    name, height, width, step = message.encoding, message.height, message.width, message.step
+    if name not in ENCODINGS:
+        raise ValueError(f'encoding is {reprlib.repr(name)}; accepted: {", ".join(ENCODINGS)}')
     if height < 1 or width < 1:
         raise ValueError(f'size is {width}x{height}; accepted: at least 1x1')
+    if name in _PLANAR:
+        return _from_planes(message)
+    channels, depth, conversion = _ENCODINGS[name]
     if channels == 2 and width % 2:
-        raise ValueError(f'width is {width}; accepted for {message.encoding}: even widths')
-    if message.encoding.startswith('bayer') and min(width, height) < 3:
-        raise ValueError(f'size is {width}x{height}; accepted for {message.encoding}: at least 3x3')
+        raise ValueError(f'width is {width}; accepted for {name}: even widths')
+    if name.startswith('bayer') and min(width, height) < 3:
+        raise ValueError(f'size is {width}x{height}; accepted for {name}: at least 3x3')
     row = width * channels * depth
     if step < row:
         raise ValueError(
-            f'step is {step}; accepted: at least {row} bytes'
-            f' for {width} pixels of {message.encoding}'
+            f'step is {step}; accepted: at least {row} bytes for {width} pixels of {name}'
         )
     # Before anything is made: a message may claim more than there is memory.
     if len(message.data) != height * step:
@@ -141,6 +161,37 @@ def from_image_msg(message: Image) -> np.ndarray:
         both = rows.reshape(height, width, channels, depth)
         pixels = np.ascontiguousarray(both[..., 0 if message.is_bigendian else 1])
     return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+
+
+def _from_planes(message: Image) -> np.ndarray:
+    """``from_image_msg`` for pictures in planes, of at least one pixel.
+
+    ``step`` is that of the first plane; drivers for whom the data are ``height`` rows of ``step``
+    bytes, as the text of the message has it, count a row of both planes.
+    """
+    name, height, width, step = message.encoding, message.height, message.width, message.step
+    conversion, colours = _PLANAR[name]
+    if conversion is not None and (width % 2 or height % 2):
+        raise ValueError(f'size is {width}x{height}; accepted for {name}: even widths and heights')
+    rows = round(height * (1 + colours))
+    size = len(message.data)
+    stride = step if size != height * step else size // rows
+    if stride < width:
+        raise ValueError(f'step is {step}; accepted: at least {width} bytes for {name}')
+    if size != rows * stride:
+        raise ValueError(
+            f'data has {size} bytes; accepted: {rows * step} for {name} of {height} rows and'
+            f' steps of {step} bytes'
+        )
+    planes = np.frombuffer(message.data, np.uint8).reshape(rows, stride)
+    if conversion is not None:
+        return cv2.cvtColor(planes[:, :width], conversion)
+    # OpenCV does not know it: each pixel becomes a pair of equal ones of yuyv.
+    light = planes[:height, :width]
+    pairs = planes[height:].reshape(height, 2 * stride)[:, : 2 * width].reshape(height, width, 2)
+    doubled = np.stack([light, pairs[..., 0], light, pairs[..., 1]], axis=-1)
+    rgb = cv2.cvtColor(doubled.reshape(height, 2 * width, 2), cv2.COLOR_YUV2RGB_YUYV)
+    return np.ascontiguousarray(rgb[:, ::2])
 
 
 def from_compressed_msg(message: CompressedImage) -> np.ndarray:
@@ -171,6 +222,13 @@ def from_compressed_msg(message: CompressedImage) -> np.ndarray:
     if pixels is None:
         raise ValueError(f'compressed picture of {len(data)} bytes cannot be decoded')
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def from_picture_msg(message: Picture) -> np.ndarray:
+    """The picture of either kind of message, uint8 RGB [H, W, 3]; raises ValueError."""
+    if isinstance(message, CompressedImage):
+        return from_compressed_msg(message)
+    return from_image_msg(message)
 
 
 def to_image_msg(frame: np.ndarray, stamp: int, frame_id: str) -> Image:

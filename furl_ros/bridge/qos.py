@@ -29,6 +29,14 @@ SENSOR = QoSProfile(
 )
 """A free-running camera: the newest frame counts."""
 
+VIEWS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=20,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+"""What a physical arm's cameras saw at its observations: a second of it, for it may be large."""
+
 LATCHED = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     depth=1,

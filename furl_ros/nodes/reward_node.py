@@ -22,9 +22,9 @@ from furl_interfaces.msg import FrameScore, PromptEmbedding, RewardHeads
 from furl_interfaces.srv import ScoreFrames
 from furl_ros.bridge.config import RewardNodeConfig
 from furl_ros.bridge.convert import (
-    from_compressed_msg,
+    Picture,
     from_heads_msg,
-    from_image_msg,
+    from_picture_msg,
     to_float_field,
 )
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
@@ -38,8 +38,6 @@ from furl_ros.core.vlm import Scorer, load_vlm
 
 POLL_S = 0.1  # seconds between two looks at the stop signal while nothing arrives
 LATENCIES = 1_000  # newest frames whose latency the diagnostics tell
-
-Picture = Image | CompressedImage
 
 
 class Frame(NamedTuple):
@@ -93,6 +91,7 @@ class RewardNode(FurlNode):
             one_by_one=self.config.deterministic,
             scoring=self.scoring,
             baseline_prompt=self.config.baseline_prompt,
+            views=self.config.views,
         )
         self.jobs: queue.SimpleQueue[Frame | GoalImage | Request] = queue.SimpleQueue()
         self.frames = self.batches = self.frames_before = 0
@@ -273,7 +272,7 @@ class RewardNode(FurlNode):
         with self.stages('convert'):
             for picture, score in zip(pictures, scores, strict=True):
                 try:
-                    frame = self.read(picture)
+                    frame = from_picture_msg(picture)
                 except ValueError as error:
                     self.count_bad('bad frames', str(error))
                 else:
@@ -292,12 +291,6 @@ class RewardNode(FurlNode):
                 score.reward = float(result.rewards[row])
                 score.heads_version = result.heads_version
         return scores
-
-    def read(self, picture: Picture) -> np.ndarray:
-        """The picture of a message, uint8 RGB [H, W, 3]; raises ValueError."""
-        if isinstance(picture, CompressedImage):
-            return from_compressed_msg(picture)
-        return from_image_msg(picture)
 
     def publish_prompt(self, goal: Image | None) -> None:
         """Publish (latched) the prompt's embedding, with those of goal image and baseline prompt.
@@ -327,7 +320,7 @@ class RewardNode(FurlNode):
             return
         if goal is not None and not empty:
             try:
-                embedding = self.scorer.encode(self.read(goal)[None])[0]
+                embedding = self.scorer.encode(from_picture_msg(goal)[None])[0]
             except ValueError as error:
                 self.count_bad('bad goal images', str(error))
                 return

@@ -49,6 +49,52 @@ def test_without_heads_the_reward_is_the_plain_cosine(scorer):
     assert not np.allclose(other.cosines, scores.cosines)
 
 
+def stacked(*views):
+    """Frames of several views, one below the other."""
+    return np.concatenate(views, axis=1)
+
+
+@pytest.mark.parametrize('one_by_one', [False, True])
+def test_several_views_score_as_the_mean_of_their_cosines(one_by_one):
+    one = Scorer(MeanColour(), 'something red')
+    three = Scorer(MeanColour(), 'something red', one_by_one=one_by_one, views=3)
+    views = FRAMES, FRAMES[::-1], FRAMES // 2
+    scores = three.score(stacked(*views))
+    assert scores.embeddings.dtype == np.float32
+    embeddings = np.stack([one.encode(view) for view in views])
+    directions = embeddings / np.linalg.norm(embeddings, axis=2, keepdims=True)
+    agreement = np.linalg.norm(directions.mean(axis=0), axis=1)
+    for prompt in ('red', 'blue', 'green'):
+        cosines = [one.score(view, prompt).cosines for view in views]
+        expected = np.mean(cosines, axis=0) / agreement
+        np.testing.assert_allclose(
+            three.score(stacked(*views), prompt).cosines, expected, atol=1e-6
+        )
+
+
+def test_several_views_that_are_the_same_score_as_one(scorer):
+    two = Scorer(MeanColour(), 'something red', views=2)
+    same, alone = two.score(stacked(FRAMES, FRAMES)), scorer.score(FRAMES)
+    np.testing.assert_allclose(same.embeddings, alone.embeddings, atol=1e-6)
+    np.testing.assert_allclose(same.rewards, alone.rewards, atol=1e-6)
+
+
+def test_a_view_without_a_direction_counts_for_nothing():
+    class Blank(MeanColour):
+        def encode_images(self, frames):
+            return np.zeros((len(frames), 4), np.float32)
+
+    scores = Scorer(Blank(), 'red', views=2).score(FRAMES)
+    assert not scores.embeddings.any()
+    assert not scores.cosines.any()
+
+
+def test_frames_that_do_not_hold_the_views_are_refused():
+    scorer = Scorer(MeanColour(), 'red', views=3)
+    with pytest.raises(ValueError, match='frames are 2 high; accepted with 3 views: multiples of'):
+        scorer.score(FRAMES)
+
+
 def test_with_heads(scorer):
     plain = scorer.score(FRAMES)
     heads = RewardHeads((4, 6, 3), seed=3)

@@ -236,7 +236,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera, and what is done to its pictures: cut out, then turned, then mirrored."""
+    """A camera, and what is done to its pictures: cut out, made smaller, turned, mirrored."""
 
     topic: str = setting('', 'Topic of the pictures.')
     compressed: bool = setting(False, 'sensor_msgs/CompressedImage instead of Image.')
@@ -246,6 +246,12 @@ class Camera:
         low=0,
         high=16_384,
         item=int,
+    )
+    shrink_to: int = setting(
+        480,
+        'Pixels of the shorter side: what is larger is made smaller, what is smaller stays.',
+        low=32,
+        high=4096,
     )
     rotate: int = setting(0, 'Degrees to turn it by, clockwise.', choices=(0, 90, 180, 270))
     flip: str = setting(

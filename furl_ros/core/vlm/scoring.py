@@ -43,6 +43,10 @@ class Scorer:
             bits, on which frames it was encoded with.
         scoring: how frames are scored as long as there are no heads.
         baseline_prompt: the scene in words, for scoring 'goal_baseline'.
+        views: pictures of one moment that each frame holds, of one size and one below the other. A
+            frame's embedding has the direction of the mean of their directions, and the mean of
+            their lengths: its cosine with a text is, but for a factor that is the same for all
+            texts, the mean of the cosines of the views.
 
     Attributes:
         baseline: raw embedding of the baseline prompt, float32 [E]; None where it is not looked at.
@@ -56,6 +60,7 @@ class Scorer:
         one_by_one: bool = False,
         scoring: ScoringConfig = PLAIN_COSINE,
         baseline_prompt: str = '',
+        views: int = 1,
     ) -> None:
         self.vlm = vlm
         self.prompt = prompt
@@ -65,6 +70,7 @@ class Scorer:
             self.baseline = vlm.encode_text(baseline_prompt)
         self.goal: np.ndarray | None = None
         self._one_by_one = one_by_one
+        self._views = views
         # Never changed, only replaced: who has read the reference has heads that fit together.
         self._heads: _Heads | None = None
 
@@ -114,7 +120,29 @@ class Scorer:
         self._heads = _Heads(version, heads)
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
-        """Raw embeddings float32 [B, E] of uint8 RGB frames [B, H, W, 3]; see Vlm.encode_images."""
+        """Raw embeddings float32 [B, E] of uint8 RGB frames [B, H, W, 3].
+
+        Raises:
+            ValueError: the model cannot take these frames, or they do not hold that many views.
+        """
+        if self._views == 1:
+            return self._encode(frames)
+        count, height, *rest = frames.shape
+        if height % self._views:
+            raise ValueError(
+                f'frames are {height} high; accepted with {self._views} views: multiples of'
+                f' {self._views}'
+            )
+        parts = self._encode(frames.reshape(count * self._views, height // self._views, *rest))
+        lengths = np.linalg.norm(parts, axis=1, keepdims=True)
+        # A vector of length 0 has no direction: it stays as it is.
+        directions = parts / np.where(lengths > 0, lengths, 1)
+        direction, length = (
+            each.reshape(count, self._views, -1).mean(axis=1) for each in (directions, lengths)
+        )
+        return direction * length
+
+    def _encode(self, frames: np.ndarray) -> np.ndarray:
         if not self._one_by_one or len(frames) < 2:
             return self.vlm.encode_images(frames)
         return np.concatenate([self.vlm.encode_images(frame[None]) for frame in frames])
@@ -127,8 +155,7 @@ class Scorer:
             prompt: another prompt than the scorer's own; '' for its own.
 
         Raises:
-            ValueError: the model cannot take these frames, or a goal image is needed and was not
-                given.
+            ValueError: as of ``encode``, or a goal image is needed and was not given.
         """
         heads = self._heads
         embeddings = self.encode(frames)

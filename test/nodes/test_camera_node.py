@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The camera node as a process; the test plays the cameras and the arm."""
+
+import contextlib
+import json
+import sys
+import time
+from array import array
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from graph_support import Command, Probe, by_stamp, new_domain
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+
+from furl_interfaces.msg import FrameScore, Observation
+from furl_ros.bridge import convert
+from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, SENSOR, VIEWS
+from furl_ros.core.arm.pictures import view
+from furl_ros.core.arm.profile import Camera
+from furl_ros.core.config import VlmConfig
+from furl_ros.core.vlm import cosine, load_vlm
+
+MS = 1_000_000
+START = 1_700_000_000 * 1000 * MS
+PATIENT = 60.0  # seconds that observations wait, where the test says when they have waited enough
+ROBOT = {
+    'joints': {'names': ['pan'], 'lower': -1, 'upper': 1, 'max_velocity': 1, 'max_acceleration': 1},
+    'command': {'kind': 'joint_positions', 'topic': 'commands', 'scale': 0.1, 'max_step': 0.2},
+    'observation': {
+        'joints': {'topic': 'joint_states', 'type': 'sensor_msgs/msg/JointState'}
+        | {'fields': 'position[*]'}
+    },
+}
+
+
+def text(value):
+    """A parameter that is a text, as the command line takes it."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def start(domain, node, remaps=(), **parameters):
+    words = [w for name, value in parameters.items() for w in ('-p', f'{name}:={value}')]
+    words += [w for remap in remaps for w in ('-r', remap)]
+    argv = [sys.executable, '-m', f'furl_ros.nodes.{node}', '--ros-args', *words]
+    return Command(argv, domain, Path(__file__).parents[2])
+
+
+def camera_node(domain, cameras, use_camera='', **parameters):
+    """Run the node; each camera's topic is its name."""
+    robot = ROBOT | {'use_camera': use_camera}
+    robot['cameras'] = {name: {'topic': name} | values for name, values in cameras.items()}
+    return start(domain, 'camera_node', robot=text(json.dumps(robot)), **parameters)
+
+
+class Rig:
+    """A running node, with cameras and an arm that the test plays.
+
+    Attributes:
+        views: what the node published for observations, by stamp.
+    """
+
+    def __init__(self, probe, cameras):
+        self.probe = probe
+        self.views = probe.record(Image, 'camera_view/image_raw', VIEWS)
+        self.seen = probe.record(String, 'camera_seen', EVENTS)
+        self.cameras = {
+            name: probe.node.create_publisher(
+                CompressedImage if values.get('compressed') else Image, name, SENSOR
+            )
+            for name, values in cameras.items()
+        }
+        self.observations = probe.node.create_publisher(Observation, 'observation', ALIGNED)
+        for publisher in (*self.cameras.values(), self.observations):
+            probe.wait(publisher.get_subscription_count, publisher.topic)
+        probe.wait(lambda: probe.node.count_publishers('camera_seen'), 'the node')
+
+    def show(self, name, message, stamp=None):
+        """A camera sends a picture, which the node then has: the way there may lose it."""
+        if stamp is not None:
+            message.header.stamp = convert.to_time(stamp)
+        count, publisher = len(self.seen), self.cameras[name]
+        publisher.publish(message)
+        end = time.monotonic() + 1
+
+        def arrived():
+            nonlocal end
+            if time.monotonic() > end:
+                publisher.publish(message)
+                end = time.monotonic() + 1
+            return len(self.seen) > count
+
+        self.probe.wait(arrived, f'a picture of {name}')
+
+    def ask(self, stamp):
+        """The arm publishes an observation."""
+        message = Observation()
+        message.header.stamp = convert.to_time(stamp)
+        self.observations.publish(message)
+
+    def answer(self, stamp):
+        """The picture of an observation."""
+        self.probe.wait(lambda: stamp in by_stamp(self.views), f'the picture of {stamp}')
+        return by_stamp(self.views)[stamp]
+
+    def count(self, name, least=1):
+        self.probe.wait_for_count('camera_node', name, least)
+
+
+@contextlib.contextmanager
+def rig(cameras, domain=None, **parameters):
+    domain = domain or new_domain()
+    with camera_node(domain, cameras, **parameters) as process, Probe(domain) as probe:
+        probe.command = process
+        yield Rig(probe, cameras)
+        probe.command = None
+        process.interrupt()
+        assert process.finish() == 0, process.output
+        assert 'Traceback' not in process.output
+
+
+def numbered(number, stamp):
+    """A picture that tells which one it is."""
+    frame = np.full((72, 96, 3), (number // 256, number % 256, 7), np.uint8)
+    return convert.to_image_msg(frame, stamp, 'optical')
+
+
+def number_of(message):
+    high, low, mark = convert.from_image_msg(message)[0, 0]
+    assert mark == 7
+    return 256 * int(high) + int(low)
+
+
+def random_frame(seed=0, height=60, width=80):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def is_empty(message):
+    return not (message.height or message.width or message.data)
+
+
+def test_each_observation_gets_the_nearest_picture():
+    """In real time: 30 pictures a second that come 40 ms late, 20 observations a second."""
+    tolerance, late, pictures, observations = 20 * MS, 40 * MS, 120, 80
+    frames = [START + number * 1000 * MS // 30 for number in range(pictures)]
+    # The first ones lie before the first picture, the last ones after the last.
+    asked = [START - 100 * MS + 7 * MS + number * 50 * MS for number in range(observations + 4)]
+    events = sorted(
+        [(stamp + late, 'picture', number) for number, stamp in enumerate(frames)]
+        + [(stamp, 'observation', number) for number, stamp in enumerate(asked)]
+    )
+    with rig({'front': {'tolerance_s': tolerance / 1e9, 'wait_s': 2.0}}) as robot:
+        begin = time.monotonic() - (START - 200 * MS) / 1e9
+        for moment, kind, number in events:
+            time.sleep(max(0.0, begin + moment / 1e9 - time.monotonic()))
+            if kind == 'picture':
+                robot.cameras['front'].publish(numbered(number, frames[number]))
+            else:
+                robot.ask(asked[number])
+        robot.probe.wait(lambda: len(robot.views) >= len(asked), 'all answers')
+        answers = by_stamp(robot.views)
+        lost = pictures - len(robot.seen)
+    assert set(answers) == set(asked)
+    misses = 0
+    for stamp in asked:
+        best = min(range(pictures), key=lambda number: abs(frames[number] - stamp))
+        within = abs(frames[best] - stamp) <= tolerance
+        if is_empty(answers[stamp]):
+            misses += within
+            continue
+        number = number_of(answers[stamp])
+        assert abs(frames[number] - stamp) <= tolerance
+        misses += number != best
+        assert answers[stamp].header.frame_id == 'front'
+    assert is_empty(answers[asked[0]]), 'before the first picture'
+    assert is_empty(answers[asked[-1]]), 'after the last picture'
+    # One that was lost on the way (best effort) is nobody's: at most two observations miss it.
+    assert misses <= 2 * lost
+    assert lost < pictures / 2
+
+
+@pytest.mark.parametrize('compressed', [False, True])
+def test_pictures_are_cut_out_made_smaller_turned_and_mirrored(compressed):
+    settings = {'roi': (10, 4, 64, 48), 'shrink_to': 32, 'rotate': 90, 'flip': 'horizontal'}
+    frame = random_frame()
+    message = convert.to_image_msg(frame[..., ::-1], 0, '')
+    message.encoding = 'bgr8'
+    if compressed:
+        message = convert.to_compressed_msg(frame, 0, '', 'png')
+    with rig({'wrist': settings | {'compressed': compressed, 'wait_s': PATIENT}}) as robot:
+        robot.show('wrist', message, START)
+        robot.ask(START)
+        answer = robot.answer(START)
+    expected = view(Camera(**settings), frame)
+    assert expected.shape == (43, 32, 3)
+    assert answer.encoding == 'rgb8'
+    assert np.array_equal(convert.from_image_msg(answer), expected)
+
+
+def test_late_dropped_and_repeated_pictures_are_counted():
+    with rig({'front': {'wait_s': 0.3, 'tolerance_s': 0.02}}) as robot:
+        robot.ask(START)
+        assert is_empty(robot.answer(START))
+        robot.count('front/observations without a frame')
+        robot.show('front', numbered(1, START))
+        robot.count('front/frames late')
+        robot.show('front', numbered(2, START + 100 * MS))
+        robot.ask(START + 99 * MS)
+        robot.ask(START + 98 * MS)
+        assert number_of(robot.answer(START + 98 * MS)) == 2
+        robot.count('front/frames repeated')
+        # Again and again the same picture: nobody is told that the camera was seen.
+        seen = len(robot.seen)
+        for _ in range(5):
+            robot.cameras['front'].publish(numbered(2, START + 100 * MS))
+        robot.count('front/frames with the stamp of another')
+        assert len(robot.seen) == seen
+        robot.show('front', numbered(3, START + 90 * MS))
+        robot.count('front/frames out of order')
+        for number in range(4, 20):
+            robot.show('front', numbered(number, START + number * 100 * MS))
+        robot.count('front/frames dropped', 5)
+
+
+@pytest.mark.parametrize('ahead', [-1_000_000, 3])
+def test_a_camera_on_another_clock_is_noticed(ahead):
+    """Said once; nothing is corrected by it."""
+    with rig({'front': {'wait_s': 0.1}}) as robot:
+        number = 0
+
+        def noticed():
+            nonlocal number
+            number += 1
+            stamp = time.time_ns()
+            robot.ask(stamp)
+            message = numbered(number, stamp + ahead * 1000 * MS)
+            robot.cameras['front'].publish(message)
+            return 'front/clock_offset_s' in robot.probe.diagnostics.get('camera_node', {})
+
+        robot.probe.wait(noticed, 'the offset')
+        offset = float(robot.probe.diagnostics['camera_node']['front/clock_offset_s'])
+        assert offset == pytest.approx(ahead, abs=1)
+        more = number + 30
+        robot.probe.wait(lambda: noticed() and number > more, 'more pictures')
+        assert all(is_empty(message) for message in robot.views)
+        output = robot.probe.command.output
+        assert output.count('its clock is another one') == 1
+        where = 'behind' if ahead < 0 else 'ahead of'
+        assert where in output
+
+
+def test_messages_of_no_use_stop_nothing():
+    """Sizes, encodings, stamps of pictures, and observations; what is good is still answered."""
+    cameras = {'raw': {'wait_s': PATIENT}, 'file': {'compressed': True, 'wait_s': PATIENT}}
+    good = convert.to_compressed_msg(random_frame(), 0, '', 'png')
+    generator = np.random.default_rng(0)
+    with rig(cameras, use_camera='mean') as robot:
+        stamp = START
+        for encoding in ('', 'grün', '16UC1', 'rgb8', 'mono16', 'nv21', 'nv24', 'bayer_rggb16'):
+            for height, width, step, size in (
+                (0, 0, 0, 0),
+                (60, 80, 0, 99),
+                (61, 81, 240, 14_640),
+                (2**32 - 1, 2**32 - 1, 2**32 - 1, 10),
+            ):
+                stamp += 200 * MS
+                picture = Image(height=height, width=width, step=step, encoding=encoding)
+                picture.data = array('B', generator.bytes(size))
+                robot.show('raw', picture, stamp)
+                robot.show('file', good, stamp)
+                robot.ask(stamp)
+                assert is_empty(robot.answer(stamp))
+        for data in (b'', b'\xff\xd8\xff nothing', b'\x89PNG\r\n\x1a\n', bytes(good.data)[:60]):
+            stamp += 200 * MS
+            robot.show('raw', convert.to_image_msg(random_frame(), 0, ''), stamp)
+            robot.show('file', CompressedImage(data=array('B', data)), stamp)
+            robot.ask(stamp)
+            assert is_empty(robot.answer(stamp))
+        robot.count('bad pictures', 36)
+        for time_stamp in (Time(sec=5, nanosec=4_000_000_000), Time(sec=2**31 - 1)):
+            picture = convert.to_image_msg(random_frame(), 0, '')
+            picture.header.stamp = time_stamp
+            observation = Observation()
+            observation.header.stamp = time_stamp
+            for _ in range(3):
+                robot.cameras['raw'].publish(picture)
+                robot.observations.publish(observation)
+            robot.observations.publish(Observation(run='of somebody else'))
+        robot.count('bad observations', 6)
+        robot.count('messages of another run', 2)
+        robot.count('bad pictures', 37)
+        stamp += 200 * MS
+        for name, message in (
+            ('raw', convert.to_image_msg(random_frame(1), 0, '')),
+            ('file', good),
+        ):
+            robot.show(name, message, stamp)
+        robot.ask(stamp)
+        robot.ask(stamp)
+        both = convert.from_image_msg(robot.answer(stamp))
+        assert np.array_equal(both, np.concatenate([random_frame(1), random_frame()]))
+
+
+def test_the_mean_of_two_cameras_is_scored():
+    """With one of them missing, or of another size, the frame is marked as bad."""
+    domain = new_domain()
+    cameras = {'left': {'wait_s': 1.0}, 'right': {'wait_s': 1.0}}
+    remap = ('camera/image_raw:=camera_view/image_raw',)
+    frames = [random_frame(seed, 120, 160) for seed in (1, 2)]
+    settings = {'device': 'cpu', 'prompt': text('open a drawer'), 'views': 2}
+    vlm = load_vlm(VlmConfig(device='cpu'))
+    prompt = vlm.encode_text('open a drawer')
+    with (
+        start(domain, 'reward_node', remap, **settings) as reward,
+        rig(cameras, domain, use_camera='mean') as robot,
+    ):
+        scores = robot.probe.record(FrameScore, 'frame_score', ALIGNED)
+
+        def score(stamp):
+            robot.ask(stamp)
+            robot.probe.wait(lambda: stamp in by_stamp(scores), f'the score of {stamp}')
+            return by_stamp(scores)[stamp]
+
+        for name, frame in zip(cameras, frames, strict=True):
+            robot.show(name, convert.to_image_msg(frame, START, ''))
+        good = score(START)
+        assert good.status == FrameScore.OK
+        assert good.header.frame_id == 'mean'
+        embeddings = vlm.encode_images(np.stack(frames))
+        directions = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+        expected = cosine(embeddings, prompt).mean() / np.linalg.norm(directions.mean(axis=0))
+        assert good.cosine == pytest.approx(float(expected), abs=1e-3)
+        one = START + 1000 * MS
+        robot.show('left', convert.to_image_msg(frames[0], one, ''))
+        assert score(one).status == FrameScore.BAD_FRAME
+        other = START + 2000 * MS
+        robot.show('left', convert.to_image_msg(frames[0], other, ''))
+        robot.show('right', convert.to_image_msg(frames[1][:60], other, ''))
+        assert score(other).status == FrameScore.BAD_FRAME
+        robot.count('bad pictures')
+        reward.interrupt()
+        assert reward.finish() == 0, reward.output
+
+
+def test_a_goal_image_from_a_file(tmp_path):
+    frame = random_frame()
+    path = tmp_path / "the goal's.png"
+    cv2.imwrite(str(path), frame[..., ::-1])
+    with rig({'front': {}}, goal_image=text(path)) as robot:
+        goals = robot.probe.record(Image, 'goal_image', LATCHED)
+        robot.probe.wait(lambda: goals, 'the goal')
+    assert np.array_equal(convert.from_image_msg(goals[0]), frame)
+
+
+@pytest.mark.parametrize(
+    ('content', 'words'),
+    [(None, 'No such file'), (b'no picture', r"begins with b'no p'"), (b'\xff\xd8\xff', 'decoded')],
+)
+def test_a_goal_image_that_cannot_be_read_ends_it(tmp_path, content, words):
+    path = tmp_path / 'goal.png'
+    if content is not None:
+        path.write_bytes(content)
+    with camera_node(new_domain(), {'front': {}}, goal_image=text(path)) as process:
+        assert process.finish() == 2
+        lines = process.output.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: goal_image is '{path}'; accepted: a picture (PNG, JPEG)")
+    assert words in lines[0]
+
+
+def test_without_a_camera_it_ends():
+    with camera_node(new_domain(), {}) as process:
+        assert process.finish() == 2
+        assert process.output == 'error: cameras is empty; accepted: one camera or more, by name\n'

@@ -56,6 +56,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     values = settings(context, apart=APART, robot=profile.name)
     goal_image, dry_run = (graph.parse(name, typed[name], APART) for name in APART)
     check_pictures(values, len(profile.used_cameras), goal_image)
+    values['views'] = max(1, len(profile.used_cameras))
     graph.check_model(values)
     check_unlocked(values['run_folder'])
     values |= {'run_id': values['run_id'] or graph.new_run_id(), 'launch_pid': os.getpid()}
@@ -70,7 +71,6 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     nodes += learning_nodes(
         values,
         expect_goal_image=bool(goal_image),
-        image_qos=values['image_qos'],
         image_topic='camera_view/image_raw',
     )
     return in_namespace(context, [*ending_with_any(nodes), last_lines(values), *nodes])

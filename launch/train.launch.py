@@ -88,7 +88,6 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         values,
         eval_source='eval' if evaluates else '',
         expect_goal_image=graph.uses_goal_image(values),
-        image_qos='sensor' if values['real_time'] else values['image_qos'],
     )
     return in_namespace(context, [*ending_with_any(nodes), last_lines(values), *nodes])
 

@@ -82,15 +82,14 @@ KINDS = (
 RANDOM_GOAL_EPISODES = 20
 MOST_THREADS = 4  # of the learner
 ROBOT = 'robot'  # what a parameter file may hold beside settings
-# One arm, whose pace is real time. It has no twin to evaluate on, and its pictures are those that
-# camera_node picked for the observations: each is wanted, and at once.
+# One arm, whose pace is real time, and which has no twin to evaluate on. camera_node decodes its
+# pictures, and each is wanted at once.
 WITH_A_ROBOT = {
     'num_sims': 1,
     'real_time': True,
     'deterministic': False,
     'eval_every': 0,
     'background_niceness': 0,
-    'image_qos': 'lockstep',
     'compressed': False,
     'gather': 0.0,
 }

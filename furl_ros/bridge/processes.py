@@ -236,7 +236,6 @@ def learning_nodes(
     *,
     eval_source: str = '',
     expect_goal_image: bool,
-    image_qos: str,
     image_topic: str = 'camera/image_raw',
 ) -> list[Node]:
     """The processes that learn, whatever the robots are: reward, alignment and learner.
@@ -245,12 +244,13 @@ def learning_nodes(
         values: settings of the whole graph, from ``graph.settings_of_run``.
         eval_source: namespace of the robot to evaluate on; '' for none.
         expect_goal_image: whether somebody publishes a goal image.
-        image_qos: how the reward node listens to the pictures.
         image_topic: where they come from.
     """
     sources = graph.sources_of(values['num_sims'])
     shared = {'sources': list(sources), **graph.for_node(values, config.RunConfig)}
     niceness = 0 if values['real_time'] else values['background_niceness']
+    # What does not wait for the model must not pile up before it.
+    image_qos = 'sensor' if values['real_time'] else values['image_qos']
     nodes = []
     if graph.uses_vlm(values):
         own = 'camera/image_raw'

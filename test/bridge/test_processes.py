@@ -4,14 +4,11 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-import yaml
 from launch.actions import ExecuteProcess
 
-from furl_ros.bridge import graph
-from furl_ros.bridge.processes import ending_with_any, learning_nodes, settings
+from furl_ros.bridge.processes import ending_with_any, settings
 from launch import LaunchContext, LaunchDescription, LaunchService
 
 
@@ -91,30 +88,3 @@ def test_a_launch_process_stays_light():
         "assert not {'torch', 'open_clip'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, '-c', code], check=True)
-
-
-def test_what_learns_has_the_same_parameters_with_a_simulator_and_with_a_robot():
-    path = str(Path(__file__).parents[2] / 'config' / 'robot.yaml')
-    described = []
-    for robot in ('', 'mock-arm'):
-        given = {'run_folder': 'here', 'eval_every': '0', 'task': robot or 'reach-v3'}
-        values = graph.settings_of_run(given, path, robot)
-        nodes = learning_nodes(
-            values, expect_goal_image=False, image_qos='lockstep', image_topic='pictures'
-        )
-        context = LaunchContext()
-        found = {}
-        for node in nodes:
-            words = node.get_command(context)
-            text = Path(words[words.index('--params-file') + 1]).read_text()
-            (found[words[0]],) = [part['ros__parameters'] for part in yaml.safe_load(text).values()]
-            node.clean_up()
-        described.append(found)
-    simulated, real = described
-    assert simulated.keys() == real.keys()
-    for name, parameters in simulated.items():
-        other = real[name]
-        assert parameters.keys() == other.keys()
-        differ = {key for key in parameters if parameters[key] != other[key]}
-        # The robot's pace, and the record of all settings.
-        assert differ <= {'gather', 'run_config'}, name

@@ -4,6 +4,7 @@
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 import yaml
 from geometry_msgs.msg import PoseStamped
@@ -19,6 +20,8 @@ from graph_support import (
     read_trainer,
     run_node,
 )
+from rcl_interfaces.srv import GetParameters, ListParameters
+from rclpy.parameter import parameter_value_to_python
 from sensor_msgs.msg import Image
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
@@ -115,3 +118,50 @@ def test_a_policy_is_trained_on_an_arm(tmp_path):
     assert len(episodes) >= 4
     wins = [o for o in observations if o.success]
     assert all(o.terminated and not o.truncated for o in wins)
+
+
+LEARNING = ('reward_node', 'alignment_node', 'learner_node')
+# Names and places of a run, and the record of all settings.
+OF_THE_RUN = {'run_id', 'launch_pid', 'run_folder', 'run_config'}
+# Pictures of an arm come by themselves, at its pace.
+OF_THE_PACE = {'image_qos', 'gather'}
+
+
+def live_parameters(probe: Probe, node: str) -> dict[str, object]:
+    """All parameters of a running node."""
+    names = probe.call(ListParameters, f'{node}/list_parameters').result.names
+    values = probe.call(GetParameters, f'{node}/get_parameters', names=names).values
+    return dict(zip(names, map(parameter_value_to_python, values), strict=True))
+
+
+def test_one_parameter_section_serves_a_simulator_and_an_arm(tmp_path):
+    """The running nodes that learn have the same parameters in both worlds."""
+    found, goal = [], tmp_path / 'goal.png'
+    PIL.Image.new('RGB', (120, 120)).save(goal)
+    for file, given in (
+        ('train.launch.py', {'eval_every': 0}),
+        ('robot.launch.py', {'goal_image': goal}),
+    ):
+        domain = new_domain()
+        folder = tmp_path / file
+        folder.mkdir()
+        graph = launch(
+            domain,
+            folder,
+            file,
+            small=False,
+            params_file=CONFIG / 'robot.yaml',
+            run_folder=folder / 'run',
+            **given,
+        )
+        with Probe(domain) as probe, graph:
+            probe.command = graph
+            found.append({node: live_parameters(probe, node) for node in LEARNING})
+            graph.interrupt()
+            assert graph.finish() == 0, graph.output
+    simulated, real = found
+    for node, values in simulated.items():
+        assert values.keys() == real[node].keys()
+        differ = {name for name in values if values[name] != real[node][name]}
+        assert differ <= OF_THE_RUN | OF_THE_PACE, node
+    assert simulated['learner_node']['gamma'] == 0.97

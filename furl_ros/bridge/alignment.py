@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The learner's side of the reward: what reward node and alignment node say, what they are asked.
 
-Everything runs in the thread that drains the inbox.
+The callbacks only fill the inbox; everything else runs in the thread that drains it.
 """
 
 import threading

@@ -143,10 +143,13 @@ class Source:
         return bool(self._resetting or self._start is not None or self._answered)
 
     @property
+    def resetting(self) -> bool:
+        """Whether it was asked for an episode, and has not answered."""
+        return self._resetting is not None
+
+    @property
     def silent_for(self) -> float:
         """Seconds that the robot, or a frame's score, has been waited for; 0 when nothing is."""
-        if self._resetting is not None and not self.lockstep:
-            return 0.0  # an episode of a physical robot may wait for a person
         owes = self._asked_robot or self.join.in_flight
         return time.monotonic() - self._owed_since if owes else 0.0
 

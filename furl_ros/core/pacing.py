@@ -27,6 +27,7 @@ class Robot(Protocol):
         lockstep: it waits for the action of each observation.
         todo: the observation that waits for an action, or None.
         in_flight: steps that were begun and not taken in.
+        resetting: it was asked for an episode, and has not said that one begins.
         silent_for: seconds that something it owes has been waited for.
         waits_for_scores: it has answered, and only the scores of frames are owed.
         alignment_lead: its observations that the newest heads have not seen.
@@ -37,6 +38,7 @@ class Robot(Protocol):
     lockstep: bool
     todo: object | None
     in_flight: int
+    resetting: bool
     silent_for: float
     waits_for_scores: bool
     alignment_lead: int
@@ -212,7 +214,9 @@ class Pacing:
             text = f'waiting for {self.pace.alignment}: {max(behind)} observations behind'
             waits.append(Wait(text))
         for robot in self.robots:
-            if robot.silent_for <= self.pace.stall_timeout:
+            # An episode of one that does not wait for us may itself wait for a person.
+            may_rest = robot.resetting and not robot.lockstep
+            if may_rest or robot.silent_for <= self.pace.stall_timeout:
                 continue
             name = robot.name or 'the source'
             who = 'the reward node' if robot.waits_for_scores else name

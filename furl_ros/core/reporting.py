@@ -43,6 +43,10 @@ class Reporter:
     Args:
         run: the run's folder; rows of lost work (after ``step``) are dropped.
         step: environment steps at the start.
+
+    Attributes:
+        step: environment steps at the newest row of the curves, or at the start.
+        rate: environment steps per second before that row; NaN: not known yet.
     """
 
     def __init__(self, run: RunFolder, step: int) -> None:
@@ -55,7 +59,7 @@ class Reporter:
         threading.excepthook = _tell
         self.board = SummaryWriter(str(run.path / 'tensorboard'), purge_step=step)
         self.started = time.monotonic()
-        self._mark = (step, self.started)
+        self.step, self._written = step, self.started
         self.rate = float('nan')
 
     def episode(self, episode: Episode, success_rate: float) -> None:
@@ -75,9 +79,9 @@ class Reporter:
     def progress(self, trainer: Trainer, stage: int) -> None:
         """Write one row of the learning curves and measure the speed since the last one."""
         step, now = trainer.steps, time.monotonic()
-        if now > self._mark[1] and step > self._mark[0]:
-            self.rate = (step - self._mark[0]) / (now - self._mark[1])
-        self._mark = (step, now)
+        if now > self._written and step > self.step:
+            self.rate = (step - self.step) / (now - self._written)
+        self.step, self._written = step, now
         row = {
             'total_steps': step,
             'wall_seconds': now - self.started,

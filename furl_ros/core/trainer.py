@@ -175,6 +175,12 @@ class Trainer:
         return float(np.mean(self.recent)) if self.recent else float('nan')
 
     @property
+    def eval_success_rate(self) -> float:
+        """Success rate (any step) of the last evaluation; NaN before the first."""
+        last = self.last_evaluation
+        return last.success_any_step if last else float('nan')
+
+    @property
     def owed(self) -> int:
         """Updates that the transitions received so far call for and that are not made yet."""
         due = max(0, self.steps - self.config.warmup_steps) * self.config.updates_per_step

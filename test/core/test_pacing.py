@@ -16,6 +16,7 @@ class Robot:
     lockstep: bool = True
     todo: object | None = 'an observation'
     in_flight: int = 0
+    resetting: bool = False
     silent_for: float = 0.0
     waits_for_scores: bool = False
     alignment_lead: int = 0
@@ -115,6 +116,16 @@ def test_a_silent_robot_is_asked_for_a_new_episode_unless_bit_for_bit(determinis
     what = 'waiting' if deterministic else 'asking sim_3 for a new episode'
     assert wait.text == f'nothing heard of {who} for 31 s: {what}'
     assert wait.robot is (None if deterministic else robot)
+
+
+@pytest.mark.parametrize('lockstep', [True, False])
+def test_an_episode_of_a_robot_in_real_time_may_wait_for_a_person(lockstep):
+    robot = Robot(name='arm', lockstep=lockstep, resetting=True, silent_for=600.0)
+    pacing = Case(Pace(stall_timeout=30.0), [robot]).pacing()
+    assert [wait.robot for wait in pacing.find_waits()] == ([robot] if lockstep else [])
+    # Once it goes on, its observations must come.
+    robot.resetting = False
+    assert [wait.robot for wait in pacing.find_waits()] == [robot]
 
 
 class TestBitForBit:

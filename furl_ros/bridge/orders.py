@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people ask of a learner: its services and its action."""
+
+import queue
+import threading
+
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from furl_interfaces.action import Train
+from furl_ros.bridge.node import FurlNode
+from furl_ros.bridge.status import Status
+
+RESULT_WAIT_S = 0.5  # seconds that the middleware has to deliver the result of a Train goal
+
+
+class Orders:
+    """~/start, ~/cancel, ~/save_checkpoint and train: received here, carried out elsewhere.
+
+    The main thread takes an order with ``take`` and says with ``end`` what came of it; meanwhile it
+    looks at ``cancelled`` and ``take_save``. Everything else happens in the executor's thread.
+
+    Args:
+        node: makes services, action and timer.
+        status: is published once a second, also as the feedback of a goal.
+        total_steps: those of an order that names no number.
+    """
+
+    def __init__(self, node: FurlNode, status: Status, total_steps: int) -> None:
+        self._node, self._status, self._total_steps = node, status, total_steps
+        self._targets: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._busy = self._save_asked = False
+        self._cancel = threading.Event()
+        self._goal: ServerGoalHandle | None = None
+        self._goal_done: Future | None = None
+        self._outcome: Train.Result | None = None
+        node.create_service(Trigger, '~/start', self._on_start)
+        node.create_service(Trigger, '~/cancel', self._on_cancel)
+        node.create_service(Trigger, '~/save_checkpoint', self._on_save)
+        self._action = ActionServer(
+            node,
+            Train,
+            'train',
+            execute_callback=self._on_goal,
+            goal_callback=self._on_goal_request,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+            # A goal that is being awaited would block the other callbacks of its group.
+            callback_group=ReentrantCallbackGroup(),
+        )
+        node.create_timer(1.0, self._tell, clock=node.steady_clock)
+
+    def give(self, target: int = 0) -> None:
+        """Have the main thread train until ``target`` environment steps; 0: ``total_steps``."""
+        self._busy, self._outcome = True, None
+        self._cancel.clear()
+        self._targets.put(target or self._total_steps)
+
+    def take(self, timeout: float) -> int | None:
+        """The steps to train until; None when nobody asks within this time (seconds)."""
+        try:
+            return self._targets.get(timeout=timeout)
+        except queue.Empty:
+            return None
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the training is to end now."""
+        return self._cancel.is_set()
+
+    def take_save(self) -> bool:
+        """Whether a checkpoint was asked for since the last call."""
+        if not self._save_asked:
+            return False
+        self._save_asked = False
+        return True
+
+    def end(self, result: Train.Result) -> None:
+        """The order was carried out, or could not be; the next one may come."""
+        self._outcome = result
+        self._busy = False
+
+    def await_result_sent(self, stop: threading.Event) -> None:
+        """Before leaving: let the client of a Train goal hear how it ended."""
+        while self._goal is not None and not stop.wait(0.1):
+            pass
+        if self._goal_done is not None:
+            stop.wait(RESULT_WAIT_S)
+
+    def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """~/start: train to the configured number of steps."""
+        response.success = not self._busy
+        response.message = 'already training' if self._busy else 'started'
+        if not self._busy:
+            self.give()
+        return response
+
+    def _on_cancel(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """~/cancel: stop the training after its last checkpoint."""
+        response.success = self._busy
+        response.message = 'stopping' if self._busy else 'not training'
+        self._cancel.set()
+        return response
+
+    def _on_save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """~/save_checkpoint: have the main thread write a checkpoint as soon as it can."""
+        response.success = self._busy and self._status.has_begun
+        response.message = 'saving' if response.success else 'not training: nothing to save'
+        if response.success:
+            self._save_asked = True
+        return response
+
+    def _on_goal_request(self, _: Train.Goal) -> GoalResponse:
+        """Train action: one goal at a time."""
+        if self._busy:
+            return GoalResponse.REJECT
+        self._busy = True
+        return GoalResponse.ACCEPT
+
+    async def _on_goal(self, handle: ServerGoalHandle) -> Train.Result:
+        """Train action: waits for the main thread without blocking the executor."""
+        self._goal = handle
+        self.give(int(handle.request.total_steps))
+        self._goal_done = Future(executor=self._node.executor)
+        result = await self._goal_done
+        self._goal = None
+        if handle.is_cancel_requested:
+            handle.canceled()
+        elif result.error_code == Train.Result.OK:
+            handle.succeed()
+        else:
+            handle.abort()
+        return result
+
+    def _tell(self) -> None:
+        """Publish the status, and feed and end a running Train goal."""
+        status = self._status.publish()
+        if self._goal is None:
+            return
+        if self._goal.is_cancel_requested:
+            self._cancel.set()
+        if self._outcome is not None:
+            self._goal_done.set_result(self._outcome)
+        else:
+            self._goal.publish_feedback(Train.Feedback(status=status))

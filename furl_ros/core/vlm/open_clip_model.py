@@ -61,6 +61,8 @@ class OpenClipVlm:
         self.image_size = self._preprocess.size[0]
         freeze(model)
         self._model = model.to(config.device, memory_format=torch.channels_last)
+        # For the whole process: a GPU would otherwise round the convolutions of float32 to TF32.
+        torch.backends.cudnn.allow_tf32 = False
         # The text is encoded once a prompt: nothing is to be gained there.
         self._model.visual.to(self._dtype)
         if config.device == 'cpu' and self._dtype == torch.float32:

@@ -60,7 +60,10 @@ class OpenClipVlm:
         self._preprocess = Preprocess(preprocess_config, torch.device(config.device))
         self.image_size = self._preprocess.size[0]
         freeze(model)
-        self._model = model.to(config.device, memory_format=torch.channels_last)
+        # A GPU convolves float32 faster by planes, an eighth to a fifth of CLIP's residual networks.
+        planes = config.device == 'cuda' and self._dtype == torch.float32
+        self._layout = torch.contiguous_format if planes else torch.channels_last
+        self._model = model.to(config.device, memory_format=self._layout)
         # For the whole process: a GPU would otherwise round the convolutions of float32 to TF32.
         torch.backends.cudnn.allow_tf32 = False
         # The text is encoded once a prompt: nothing is to be gained there.
@@ -87,7 +90,8 @@ class OpenClipVlm:
                 part = slice(start, start + self._micro_batch)
                 # torch warns about read-only arrays, which is what a ROS message gives.
                 batch = torch.from_numpy(np.require(frames[part], requirements=['C', 'W']))
-                images = self._preprocess(batch.to(self.device)).to(self._dtype)
+                images = self._preprocess(batch.to(self.device))
+                images = images.to(self._dtype, memory_format=self._layout)
                 embeddings[part] = self._model.encode_image(images).float().cpu().numpy()
         return embeddings
 

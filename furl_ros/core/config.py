@@ -179,7 +179,8 @@ class VlmConfig:
     )
     precision: str = setting(
         'float32',
-        'Numbers that frames are encoded with; the others make large models faster on a GPU.',
+        'Numbers that frames are encoded with; float16 and bfloat16 make large models faster on a'
+        ' GPU.',
         choices=('float32', 'float16', 'bfloat16'),
     )
     micro_batch: int = setting(8, 'Most frames encoded at once.', low=1, high=1024)

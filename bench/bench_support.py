@@ -1,29 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What several benches need: machine, tables of runs, diagnostics, SB3's own updates."""
+"""What several benches need: machine, tables of runs, SB3's own updates. Without ROS."""
 
-import contextlib
 import csv
 import math
 import os
 import platform
 import subprocess
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
-import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from torch import Tensor
 
-from furl_ros.bridge.leaving import leave
-from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.replay import Batch
 
 
@@ -91,68 +83,3 @@ def speed(curves: Sequence[Mapping[str, str]], start: int, end: float = math.inf
     if len(rows) < 2:
         raise SystemExit('too few steps after the warm-up to measure; use more --steps')
     return (rows[-1][0] - rows[0][0]) / (rows[-1][1] - rows[0][1])
-
-
-class Diagnostics:
-    """Collects /diagnostics of a graph: seconds per stage of each node, processor, memory.
-
-    A context manager: listens inside the block, and keeps what it heard.
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.seen: dict[str, list[tuple[float, dict[str, float]]]] = {}
-
-    def __enter__(self) -> 'Diagnostics':
-        self._own_context = not rclpy.ok()
-        if self._own_context:
-            rclpy.init()
-        self._node = rclpy.create_node(self.name)
-        self._node.create_subscription(
-            DiagnosticArray, '/diagnostics', self._on_diagnostics, EVENTS
-        )
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._executor.spin)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown()
-        self._thread.join()
-        leave(self._node)
-        if self._own_context:
-            rclpy.try_shutdown()
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            values = {}
-            for value in status.values:
-                with contextlib.suppress(ValueError):
-                    values[value.key] = float(value.value)
-            self.seen.setdefault(status.name, []).append((time.monotonic(), values))
-
-    def window(self, first: int) -> dict[str, tuple[float, dict[str, float]]]:
-        """For each node the seconds since the learner was at a step, and what was added since."""
-        reached = [
-            at for at, values in self.seen['learner_node'] if values.get('total_steps', 0) >= first
-        ]
-        result = {}
-        for name, samples in self.seen.items():
-            samples = [sample for sample in samples if sample[0] >= reached[0]]
-            if len(samples) > 1:
-                (begin, before), (end, after) = samples[0], samples[-1]
-                added = {key: value - before.get(key, 0) for key, value in after.items()}
-                result[name] = (end - begin, added)
-        return result
-
-    def memory(self, at: int | None = None) -> dict[str, float]:
-        """MB of each node: at the end, or when the learner was at a step."""
-        when = math.inf
-        if at is not None:
-            learner = self.seen['learner_node']
-            when = next(t for t, values in learner if values.get('total_steps', 0) >= at)
-        return {
-            name: [values['memory_mb'] for t, values in samples if t <= when][-1]
-            for name, samples in self.seen.items()
-        }

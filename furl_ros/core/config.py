@@ -177,4 +177,10 @@ class VlmConfig:
         "Where the model runs; 'auto' takes CUDA where there is a device.",
         choices=('auto', 'cpu', 'cuda'),
     )
+    precision: str = setting(
+        'float32',
+        'Numbers that frames are encoded with; float16 and bfloat16 make large models faster on a'
+        ' GPU.',
+        choices=('float32', 'float16', 'bfloat16'),
+    )
     micro_batch: int = setting(8, 'Most frames encoded at once.', low=1, high=1024)

@@ -136,7 +136,7 @@ class RewardNode(FurlNode):
         if not (self.config.expect_goal_image or self.scorer.waits_for_goal):
             self.publish_prompt(None)
         self.get_logger().info(
-            f'{vlm.name} on {self.vlm_config.device}: embeddings of {vlm.embedding_dim},'
+            f'{vlm.name} on {vlm.device}: embeddings of {vlm.embedding_dim},'
             f' {vlm.image_size} pixels; prompt {self.config.prompt!r},'
             f' scoring {self.scoring.scoring}'
         )

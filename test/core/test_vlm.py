@@ -12,7 +12,7 @@ from furl_ros.core.config import VlmConfig
 from furl_ros.core.settings import SettingError
 from furl_ros.core.vlm import cosine, load_vlm, open_clip_model
 from furl_ros.core.vlm.open_clip_model import open_clip
-from furl_ros.core.vlm.preprocess import Preprocess
+from furl_ros.core.vlm.preprocess import Preprocess, resize_by_floats
 
 PreprocessCfg = open_clip.transform.PreprocessCfg
 image_transform_v2 = open_clip.transform.image_transform_v2
@@ -74,6 +74,28 @@ def test_loading_leaves_the_random_numbers_of_the_process_alone():
     torch.manual_seed(5)
     load_vlm(VlmConfig(device='cpu'))
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize('precision', ['float16', 'bfloat16'])
+@pytest.mark.parametrize('name', ['furl-tiny', 'open_clip:ViT-B-32/random'])
+def test_half_precision_changes_embeddings_little(name, precision):
+    """Only those of frames; the text stays as it is."""
+    frames = pictures(2)
+    whole, half = (
+        load_vlm(VlmConfig(vlm=name, device='cpu', precision=p)) for p in ('float32', precision)
+    )
+    embeddings = half.encode_images(frames)
+    assert embeddings.dtype == np.float32
+    expected = whole.encode_images(frames)
+    cosines = [cosine(a, b) for a, b in zip(embeddings, expected, strict=True)]
+    assert 0 < 1 - min(cosines) < (1e-5 if precision == 'float16' else 1e-3)
+    assert np.array_equal(half.encode_text('a robot'), whole.encode_text('a robot'))
+
+
+def test_float32_is_not_rounded_further_on_a_gpu(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', True)
+    load_vlm(VlmConfig(vlm='tiny-random'))
+    assert not torch.backends.cudnn.allow_tf32
 
 
 def test_text_is_encoded_once_per_prompt(vlm, monkeypatch):
@@ -140,6 +162,26 @@ def test_preprocessing_is_that_of_open_clip(size, resize_mode, interpolation, sh
     assert levels.mean() < 0.1
 
 
+@pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
+@pytest.mark.parametrize(
+    ('shape', 'size'),
+    [
+        ((480, 640), (112, 149)),
+        ((112, 112), (224, 224)),
+        ((100, 80), (112, 112)),
+        ((9, 90), (9, 30)),
+    ],
+)
+def test_a_gpu_resizes_as_the_cpu_does(shape, size, mode):
+    """Sharp pictures: what is not rounded and clamped between rows and columns shows there."""
+    noise = np.random.default_rng(0).integers(0, 256, (2, 3, *shape), np.uint8)
+    pixels = torch.from_numpy(noise)
+    expected = torch.nn.functional.interpolate(pixels, size, mode=mode, antialias=True).float()
+    levels = (resize_by_floats(pixels, size, mode) - expected).abs()
+    assert levels.max() <= 1
+    assert levels.mean() < 0.05
+
+
 def test_frames_of_the_models_own_size_keep_their_pixels():
     frames = pictures(2)
     transform = image_transform_v2(PreprocessCfg(**PREPROCESS), is_train=False)
@@ -149,7 +191,8 @@ def test_frames_of_the_models_own_size_keep_their_pixels():
 
 
 @pytest.mark.parametrize(
-    ('field', 'value'), [('device', 'tpu'), ('micro_batch', 0), ('micro_batch', 'many')]
+    ('field', 'value'),
+    [('device', 'tpu'), ('micro_batch', 0), ('micro_batch', 'many'), ('precision', 'half')],
 )
 def test_settings_out_of_range_are_refused(field, value):
     with pytest.raises(SettingError, match=f'{field} is .*accepted'):

@@ -16,6 +16,8 @@ class Vlm(Protocol):
     """
 
     name: str
+    # Where it runs: 'cpu' or 'cuda'.
+    device: str
     embedding_dim: int
     # Side of the square that the image tower sees, in pixels; frames of that size are not resized.
     image_size: int

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from furl_ros.core.config import VlmConfig
 from furl_ros.core.settings import explained
 from furl_ros.core.vlm import weights
 from furl_ros.core.vlm.open_clip_model import OpenClipVlm, build
@@ -29,18 +30,18 @@ LAYOUT = (
 _logger = logging.getLogger(__name__)
 
 
-def load_liv(name: str, file: str, device: torch.device, micro_batch: int) -> OpenClipVlm:
+def load_liv(file: str, config: VlmConfig) -> OpenClipVlm:
     """Build LIV from a checkpoint; nothing in the file is executed.
 
     Args:
-        name: how users call it, for messages.
         file: path of the checkpoint.
-        device, micro_batch: see ``OpenClipVlm``.
+        config: see ``OpenClipVlm``.
 
     Raises:
         SettingError: the file is missing, cannot be read without running code, or holds something
             else.
     """
+    name = config.vlm
     path = local_file(name, file)
     state = clip_weights(name, path)
 
@@ -49,7 +50,7 @@ def load_liv(name: str, file: str, device: torch.device, micro_batch: int) -> Op
         with explained(text):
             model.load_state_dict(state)
 
-    return build(name, MODEL, load, device, micro_batch, {})
+    return build(MODEL, load, config, {})
 
 
 def clip_weights(name: str, path: Path) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the name of a model to the model."""
 
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -31,9 +32,10 @@ def load_vlm(config: VlmConfig) -> Vlm:
             device that this machine lacks.
     """
     check(config)
-    device, name, micro_batch = _device(config.device), config.vlm, config.micro_batch
+    name = config.vlm
     # Checked before the imports: open_clip takes seconds.
     check_name(name)
+    config = dataclasses.replace(config, device=_device(config.device))
 
     from furl_ros.core.vlm.liv import load_liv
     from furl_ros.core.vlm.open_clip_model import RANDOM, load_hub, load_open_clip
@@ -41,9 +43,9 @@ def load_vlm(config: VlmConfig) -> Vlm:
 
     kind, _, rest = name.partition(':')
     if kind == LIV:
-        return load_liv(name, rest, device, micro_batch)
+        return load_liv(rest, config)
     if kind == HUB:
-        return load_hub(name, rest, device, micro_batch)
+        return load_hub(rest, config)
     if kind == OPEN_CLIP:
         model, _, weights = rest.partition('/')
     elif name == FURL_TINY:
@@ -52,12 +54,12 @@ def load_vlm(config: VlmConfig) -> Vlm:
         model, weights = FURL_TINY, str(path)
     else:
         model, weights = TINY_RANDOM, RANDOM
-    return load_open_clip(name, model, weights, device, micro_batch)
+    return load_open_clip(model, weights, config)
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str) -> str:
     if name == 'auto':
-        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+        return 'cuda' if torch.cuda.is_available() else 'cpu'
     if name == 'cuda' and not torch.cuda.is_available():
         raise SettingError("device is 'cuda', but torch finds none here; accepted: auto, cpu")
-    return torch.device(name)
+    return name

@@ -13,6 +13,27 @@ import torch.nn.functional as F
 PIXEL_MAX = 255
 
 
+def resize_by_floats(pixels: torch.Tensor, size: tuple[int, int], mode: str) -> torch.Tensor:
+    """What torch's resize of bytes gives on the CPU, for devices that can only resize floats.
+
+    As there, rows are resized before columns, and what lies between them is bytes, too: without
+    that, pixels of sharp pictures differ by up to 20 levels.
+
+    Args:
+        pixels: bytes [B, C, H, W].
+        size: height and width to resize to.
+        mode: 'bicubic' or 'bilinear'.
+
+    Returns:
+        Whole numbers 0 to 255, float32 [B, C, h, w].
+    """
+    for target in ((pixels.shape[2], size[1]), size):
+        pixels = F.interpolate(pixels.float(), target, mode=mode, antialias=True)
+        # Halves up, as there; torch.round takes them to even numbers.
+        pixels = pixels.add_(0.5).floor_().clamp_(0, PIXEL_MAX)
+    return pixels
+
+
 class Preprocess:
     """Frames uint8 [B, H, W, 3] to what a model expects: float32 [B, 3, h, w], channels last."""
 
@@ -62,9 +83,7 @@ class Preprocess:
             return pixels
         if pixels.device.type == 'cpu':
             return F.interpolate(pixels, size, mode=self._interpolation, antialias=True)
-        # Only the CPU resizes bytes; elsewhere the rounding is done by hand.
-        resized = F.interpolate(pixels.float(), size, mode=self._interpolation, antialias=True)
-        return resized.round_().clamp_(0, PIXEL_MAX)
+        return resize_by_floats(pixels, size, self._interpolation)
 
     def _fit(self, pixels: torch.Tensor) -> torch.Tensor:
         """Cut the centre out of what is too large, fill up what is too small."""

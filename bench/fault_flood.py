@@ -231,13 +231,24 @@ class Flood:
     Args:
         generator: of all draws.
         nodes: names of nodes that belong to the graph; they are waited for.
-        apart: namespace of the nodes that are left alone.
+        apart: namespace of the nodes that are left alone; empty: none.
+        inputs_only: flood what these nodes listen to and serve, instead of all that is there.
+        spared: topics that are left alone.
     """
 
-    def __init__(self, generator: random.Random, nodes: Collection[str], apart: str) -> None:
+    def __init__(
+        self,
+        generator: random.Random,
+        nodes: Collection[str],
+        apart: str = '',
+        inputs_only: bool = False,
+        spared: Collection[str] = (),
+    ) -> None:
         self.malformed = Malformed(generator)
         self.nodes = set(nodes)
         self.apart = apart
+        self.inputs_only = inputs_only
+        self.spared = set(spared)
         self.sent: dict[str, int] = defaultdict(int)
         self.called: dict[str, int] = defaultdict(int)
         self.unanswered = 0
@@ -267,16 +278,21 @@ class Flood:
         """Names and types of what the graph's nodes publish, subscribe to or serve."""
         found = {}
         for name, space in self.node.get_node_names_and_namespaces():
-            if name == self.node.get_name() or f'{space}/'.startswith(f'/{self.apart}/'):
+            apart = self.apart and f'{space}/'.startswith(f'/{self.apart}/')
+            if name == self.node.get_name() or apart:
+                continue
+            if self.inputs_only and name not in self.nodes:
                 continue
             pairs = getattr(self.node, f'get_{look}_names_and_types_by_node')(name, space)
             found |= {topic: kinds[0] for topic, kinds in pairs if len(kinds) == 1}
         return found
 
     def topics(self) -> dict[str, type]:
-        """Every topic of the graph."""
-        found = self._found('subscriber') | self._found('publisher')
-        return {name: load(kind) for name, kind in sorted(found.items())}
+        """Every topic of the graph, or of its inputs."""
+        found = self._found('subscriber')
+        if not self.inputs_only:
+            found |= self._found('publisher')
+        return {name: load(found[name]) for name in sorted(found.keys() - self.spared)}
 
     def services(self) -> dict[str, type]:
         """Every service whose requests can be malformed: an empty one is always right."""

@@ -294,14 +294,17 @@ class Flood:
             found |= self._found('publisher')
         return {name: load(found[name]) for name in sorted(found.keys() - self.spared)}
 
+    def all_services(self) -> dict[str, type]:
+        """Every service of the graph, or of its inputs."""
+        return {name: load(kind) for name, kind in sorted(self._found('service').items())}
+
     def services(self) -> dict[str, type]:
         """Every service whose requests can be malformed: an empty one is always right."""
-        kinds = {name: load(kind) for name, kind in sorted(self._found('service').items())}
         # Of a class without fields ROS makes one with a single dummy.
         dummy = {'structure_needs_at_least_one_member'}
         return {
             name: kind
-            for name, kind in kinds.items()
+            for name, kind in self.all_services().items()
             if set(kind.Request.get_fields_and_field_types()) - dummy
         }
 

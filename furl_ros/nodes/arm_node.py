@@ -242,7 +242,7 @@ class ArmNode(FurlNode):
     def on_camera(self, message: String) -> None:
         """camera_node had a new picture of a camera."""
         if message.data not in self.profile.used_cameras:
-            self.count_bad('unknown cameras', reprlib.repr(message.data))
+            self.count_bad('unknown cameras', message.data)
             return
         self.safety.heard(f'camera {message.data}', time.monotonic())
 

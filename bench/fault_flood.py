@@ -233,7 +233,7 @@ class Flood:
         nodes: names of nodes that belong to the graph; they are waited for.
         apart: namespace of the nodes that are left alone; empty: none.
         inputs_only: flood what these nodes listen to and serve, instead of all that is there.
-        spared: topics that are left alone.
+        spared: topics and services that are left alone.
     """
 
     def __init__(
@@ -296,7 +296,8 @@ class Flood:
 
     def all_services(self) -> dict[str, type]:
         """Every service of the graph, or of its inputs."""
-        return {name: load(kind) for name, kind in sorted(self._found('service').items())}
+        found = self._found('service')
+        return {name: load(found[name]) for name in sorted(found.keys() - self.spared)}
 
     def services(self) -> dict[str, type]:
         """Every service whose requests can be malformed: an empty one is always right."""

@@ -173,7 +173,6 @@ def test_the_profiles_of_other_arms_drive_the_stand_in(tmp_path, profile, comman
                 probe.wait(lambda: probe.call(Trigger, 'arm_node/ready').success, 'a wait')
                 probe.wait(lambda n=number: observations[-1:] and observations[-1].episode >= n)
             assert_clean(graph, processes=5)
-        refused = [n for n in probe.diagnostics['mock_arm_node'] if 'refused' in n]
         mock.interrupt()
         assert mock.finish() == 0, mock.output
     # What holds an arm that is stopped comes to a Servo that is paused.

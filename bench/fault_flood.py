@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Malformed messages of any type, and a flood of them on every topic and service of a graph."""
 
+import contextlib
 import copy
 import importlib
 import math
@@ -17,6 +18,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.client import Client
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -231,13 +233,24 @@ class Flood:
     Args:
         generator: of all draws.
         nodes: names of nodes that belong to the graph; they are waited for.
-        apart: namespace of the nodes that are left alone.
+        apart: namespace of the nodes that are left alone; empty: none.
+        inputs_only: flood what these nodes listen to and serve, instead of all that is there.
+        spared: topics and services that are left alone.
     """
 
-    def __init__(self, generator: random.Random, nodes: Collection[str], apart: str) -> None:
+    def __init__(
+        self,
+        generator: random.Random,
+        nodes: Collection[str],
+        apart: str = '',
+        inputs_only: bool = False,
+        spared: Collection[str] = (),
+    ) -> None:
         self.malformed = Malformed(generator)
         self.nodes = set(nodes)
         self.apart = apart
+        self.inputs_only = inputs_only
+        self.spared = set(spared)
         self.sent: dict[str, int] = defaultdict(int)
         self.called: dict[str, int] = defaultdict(int)
         self.unanswered = 0
@@ -248,7 +261,8 @@ class Flood:
         self.node = Node('flood', context=self.context, start_parameter_services=False)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self.executor.spin, daemon=True)
+        self.leaving = threading.Event()
+        self.thread = threading.Thread(target=self._spin, daemon=True)
         self.thread.start()
         end = time.monotonic() + DISCOVERY_S
         while not self.nodes <= {name for name, _ in self.node.get_node_names_and_namespaces()}:
@@ -258,34 +272,50 @@ class Flood:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.leaving.set()
         self.executor.shutdown()
         self.thread.join()
         leave(self.node)
         self.context.try_shutdown()
 
+    def _spin(self) -> None:
+        # What is destroyed beside it makes rclpy's executor stumble; answers are still to come.
+        while not self.leaving.is_set():
+            with contextlib.suppress(InvalidHandle):
+                self.executor.spin()
+
     def _found(self, look: str) -> dict[str, str]:
         """Names and types of what the graph's nodes publish, subscribe to or serve."""
         found = {}
         for name, space in self.node.get_node_names_and_namespaces():
-            if name == self.node.get_name() or f'{space}/'.startswith(f'/{self.apart}/'):
+            apart = self.apart and f'{space}/'.startswith(f'/{self.apart}/')
+            if name == self.node.get_name() or apart:
+                continue
+            if self.inputs_only and name not in self.nodes:
                 continue
             pairs = getattr(self.node, f'get_{look}_names_and_types_by_node')(name, space)
             found |= {topic: kinds[0] for topic, kinds in pairs if len(kinds) == 1}
         return found
 
     def topics(self) -> dict[str, type]:
-        """Every topic of the graph."""
-        found = self._found('subscriber') | self._found('publisher')
-        return {name: load(kind) for name, kind in sorted(found.items())}
+        """Every topic of the graph, or of its inputs."""
+        found = self._found('subscriber')
+        if not self.inputs_only:
+            found |= self._found('publisher')
+        return {name: load(found[name]) for name in sorted(found.keys() - self.spared)}
+
+    def all_services(self) -> dict[str, type]:
+        """Every service of the graph, or of its inputs."""
+        found = self._found('service')
+        return {name: load(found[name]) for name in sorted(found.keys() - self.spared)}
 
     def services(self) -> dict[str, type]:
         """Every service whose requests can be malformed: an empty one is always right."""
-        kinds = {name: load(kind) for name, kind in sorted(self._found('service').items())}
         # Of a class without fields ROS makes one with a single dummy.
         dummy = {'structure_needs_at_least_one_member'}
         return {
             name: kind
-            for name, kind in kinds.items()
+            for name, kind in self.all_services().items()
             if set(kind.Request.get_fields_and_field_types()) - dummy
         }
 

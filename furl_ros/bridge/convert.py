@@ -9,7 +9,7 @@ does read.
 
 import reprlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import cv2
@@ -122,6 +122,18 @@ def from_float_field(field: Sequence[float]) -> np.ndarray:
     return np.asarray(field, np.float32)
 
 
+def check_picture_msg(message: Picture) -> None:
+    """Check what is seen without decoding: of compressed pictures no more than the first bytes.
+
+    Raises:
+        ValueError: unknown encoding or format, no pixels, or data that do not fit the sizes given.
+    """
+    if isinstance(message, CompressedImage):
+        _check_of_format(message)
+    else:
+        _stride(message)
+
+
 def from_image_msg(message: Image) -> np.ndarray:
     """The picture of a message as uint8 RGB [H, W, 3].
 
@@ -131,14 +143,34 @@ def from_image_msg(message: Image) -> np.ndarray:
     Raises:
         ValueError: unknown encoding, no pixels, or data that do not fit the sizes given.
     """
+    name, height, width, stride = message.encoding, message.height, message.width, _stride(message)
+    rows = np.frombuffer(message.data, np.uint8).reshape(-1, stride)
+    if name in _PLANAR:
+        return _from_planes(rows, height, width, _PLANAR[name].conversion)
+    channels, depth, conversion = _ENCODINGS[name]
+    rows = rows[:, : width * channels * depth]
+    if depth == 1:
+        pixels = rows.reshape(height, width, channels)
+    else:
+        both = rows.reshape(height, width, channels, depth)
+        pixels = np.ascontiguousarray(both[..., 0 if message.is_bigendian else 1])
+    return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+
+
+def _stride(message: Image) -> int:
+    """Bytes from one row of a picture, and of its planes, to the next.
+
+    Raises:
+        ValueError: see ``from_image_msg``.
+    """
     name, height, width, step = message.encoding, message.height, message.width, message.step
     if name not in ENCODINGS:
         raise ValueError(f'encoding is {reprlib.repr(name)}; accepted: {", ".join(ENCODINGS)}')
     if height < 1 or width < 1:
         raise ValueError(f'size is {width}x{height}; accepted: at least 1x1')
     if name in _PLANAR:
-        return _from_planes(message)
-    channels, depth, conversion = _ENCODINGS[name]
+        return _stride_of_planes(message)
+    channels, depth, _ = _ENCODINGS[name]
     if channels == 2 and width % 2:
         raise ValueError(f'width is {width}; accepted for {name}: even widths')
     if name.startswith('bayer') and min(width, height) < 3:
@@ -154,17 +186,11 @@ def from_image_msg(message: Image) -> np.ndarray:
             f'data has {len(message.data)} bytes; accepted: {height * step}'
             f' for {height} rows of {step} bytes'
         )
-    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, :row]
-    if depth == 1:
-        pixels = rows.reshape(height, width, channels)
-    else:
-        both = rows.reshape(height, width, channels, depth)
-        pixels = np.ascontiguousarray(both[..., 0 if message.is_bigendian else 1])
-    return pixels if conversion is None else cv2.cvtColor(pixels, conversion)
+    return step
 
 
-def _from_planes(message: Image) -> np.ndarray:
-    """``from_image_msg`` for pictures in planes, of at least one pixel.
+def _stride_of_planes(message: Image) -> int:
+    """``_stride`` for pictures in planes, of at least one pixel.
 
     ``step`` is that of the first plane; drivers for whom the data are ``height`` rows of ``step``
     bytes, as the text of the message has it, count a row of both planes.
@@ -183,11 +209,15 @@ def _from_planes(message: Image) -> np.ndarray:
             f'data has {size} bytes; accepted: {rows * step} for {name} of {height} rows and'
             f' steps of {step} bytes'
         )
-    planes = np.frombuffer(message.data, np.uint8).reshape(rows, stride)
+    return stride
+
+
+def _from_planes(planes: np.ndarray, height: int, width: int, conversion: int | None) -> np.ndarray:
+    """RGB of the rows of both planes, uint8 [N, stride]."""
     if conversion is not None:
         return cv2.cvtColor(planes[:, :width], conversion)
     # OpenCV does not know it: each pixel becomes a pair of equal ones of yuyv.
-    light = planes[:height, :width]
+    light, stride = planes[:height, :width], planes.shape[1]
     pairs = planes[height:].reshape(height, 2 * stride)[:, : 2 * width].reshape(height, width, 2)
     doubled = np.stack([light, pairs[..., 0], light, pairs[..., 1]], axis=-1)
     rgb = cv2.cvtColor(doubled.reshape(height, 2 * width, 2), cv2.COLOR_YUV2RGB_YUYV)
@@ -205,16 +235,7 @@ def from_compressed_msg(message: CompressedImage) -> np.ndarray:
             decoded), or data that cannot be decoded.
     """
     data = np.frombuffer(message.data, np.uint8)
-    start = data[:4].tobytes()
-    for first, check in _COMPRESSED.values():
-        if start.startswith(first):
-            check(memoryview(data))
-            break
-    else:
-        raise ValueError(
-            f'compressed picture (format {reprlib.repr(message.format)}) begins with {start!r};'
-            f' accepted: {", ".join(_COMPRESSED)}'
-        )
+    _check_of_format(message)(memoryview(data))
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -222,6 +243,18 @@ def from_compressed_msg(message: CompressedImage) -> np.ndarray:
     if pixels is None:
         raise ValueError(f'compressed picture of {len(data)} bytes cannot be decoded')
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
+
+
+def _check_of_format(message: CompressedImage) -> Callable[[memoryview], None]:
+    """What checks the files of its format; raises ValueError where that is another one."""
+    start = bytes(message.data[:4])
+    for first, check in _COMPRESSED.values():
+        if start.startswith(first):
+            return check
+    raise ValueError(
+        f'compressed picture (format {reprlib.repr(message.format)}) begins with {start!r};'
+        f' accepted: {", ".join(_COMPRESSED)}'
+    )
 
 
 def from_picture_msg(message: Picture) -> np.ndarray:

@@ -31,6 +31,7 @@ from furl_ros.core.timing import Stages
 OK, WARN, ERROR = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
 DIAGNOSTICS_PERIOD = 1.0  # seconds
 MOST_STRANGERS = 20  # other runs that are named in the log
+LONGEST_TEXT = 500  # letters of a message that are shown in the log
 
 
 class OfRun(Protocol):
@@ -88,7 +89,7 @@ class FurlNode(Node):
     def count_bad(self, what: str, why: str) -> None:
         """Count a message that could not be used, and say so without flooding the log."""
         self.counts[what] += 1
-        self.get_logger().warning(f'{what}: {why}', throttle_duration_sec=5.0)
+        self.get_logger().warning(f'{what}: {_one_line(why)}', throttle_duration_sec=5.0)
 
     def create_service(
         self, srv_type: type, srv_name: str, callback: Callable, **named: Any
@@ -122,9 +123,10 @@ class FurlNode(Node):
         self.counts['messages of another run'] += 1
         if message.run not in self._strangers and len(self._strangers) < MOST_STRANGERS:
             self._strangers.add(message.run)
+            run = _one_line(message.run) or 'without a name'
             self.get_logger().error(
-                f'{topic} of another run ({message.run or "without a name"}) in this domain: left'
-                f' alone. ROS_DOMAIN_ID=<number> or namespace:=<name> keeps graphs apart'
+                f'{topic} of another run ({run}) in this domain: left alone.'
+                f' ROS_DOMAIN_ID=<number> or namespace:=<name> keeps graphs apart'
             )
         return False
 
@@ -166,6 +168,12 @@ class FurlNode(Node):
             )
         ]
         self._diagnostics.publish(message)
+
+
+def _one_line(text: str) -> str:
+    """What strangers sent, for the log: short, and in one line."""
+    shown = text if len(text) <= LONGEST_TEXT else text[:LONGEST_TEXT] + '...'
+    return ''.join(letter if letter.isprintable() else ' ' for letter in shown)
 
 
 class _Host(threading.Thread):

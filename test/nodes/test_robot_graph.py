@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """robot.launch.py on the stand-in arm: a short training with a success that a person tells."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import yaml
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import PoseStamped, TwistStamped
 from graph_support import (
     CONFIG,
     Command,
@@ -24,9 +25,10 @@ from graph_support import (
 )
 from rcl_interfaces.srv import GetParameters, ListParameters
 from rclpy.parameter import parameter_value_to_python
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
 
 from furl_interfaces.msg import FrameScore, Observation
 from furl_ros.bridge.convert import to_ns
@@ -44,20 +46,46 @@ SMALL = {
 }
 
 
-def params(folder: Path) -> Path:
-    """The robot of config/robot.yaml with episodes of two seconds, small batches and pictures."""
-    content = yaml.safe_load((CONFIG / 'robot.yaml').read_text())
+# What the stand-in arm calls what a profile names. Each of these stands for another name alone.
+TOPICS = {
+    '/scaled_joint_trajectory_controller/joint_trajectory': '/joint_trajectory',
+    '/gripper_controller/commands': '/gripper_commands',
+    '/tcp_pose_broadcaster/pose': '/tool_pose',
+    '/camera/camera/color/image_raw/compressed': '/camera/image_raw/compressed',
+    '/camera/camera/color/image_raw': '/camera/image_raw',
+    '/servo_node/delta_twist_cmds': '/twist',
+    '/servo_node/pause_servo': '/pause_servo',
+    '/franka_robot_state_broadcaster/current_pose': '/tool_pose',
+    '/drive_home': '/home',
+    'fr3_link0': 'base_link',
+}
+# The stand-in has no seventh joint, and other ends of the six.
+OF_THE_STAND_IN = yaml.safe_load((CONFIG / 'robot.yaml').read_text())['/**']['ros__parameters'][
+    'robot'
+]['joints']
+
+
+def params(folder: Path, profile: str = 'robot.yaml', time_limit_s: float = 2.0) -> Path:
+    """A profile of config/ on the stand-in arm, with short episodes, small batches and pictures."""
+    text = (CONFIG / profile).read_text()
+    for theirs, ours in TOPICS.items():
+        text = text.replace(theirs, ours)
+    content = yaml.safe_load(text)
     values = content['/**']['ros__parameters']
     values |= SMALL
     robot = values['robot']
-    robot['episode'] |= {'time_limit_s': 2.0}
+    if 'fr3_joint1' in robot['joints']['names']:
+        robot['joints'] |= {n: OF_THE_STAND_IN[n] for n in ('names', 'lower', 'upper')}
+    robot['episode'] |= {'time_limit_s': time_limit_s}
     # A machine that is busy with other things stops nothing here.
     robot['watchdogs'] |= {'action_s': 5.0, 'observation_s': 5.0, 'camera_s': 10.0}
     robot['watchdogs'] |= {'nodes_s': 30.0, 'loop_s': 5.0}
     robot['joints']['stale_s'] = 5.0
-    for source in (robot['observation']['tool'], robot['workspace']['pose']):
-        source['stale_s'] = 5.0
-    robot['cameras']['table'] |= {'roi': [20, 0, 120, 120], 'tolerance_s': 0.5, 'wait_s': 2.0}
+    for source in (*robot['observation'].values(), robot['workspace']['pose']):
+        if 'topic' in source:
+            source['stale_s'] = 5.0
+    for camera in robot['cameras'].values():
+        camera |= {'roi': [20, 0, 120, 120], 'tolerance_s': 0.5, 'wait_s': 2.0}
     path = folder / 'arm.yaml'
     path.write_text(yaml.safe_dump(content))
     return path
@@ -120,6 +148,78 @@ def test_a_policy_is_trained_on_an_arm(tmp_path):
     assert len(episodes) >= 4
     wins = [o for o in observations if o.success]
     assert all(o.terminated and not o.truncated for o in wins)
+
+
+@pytest.mark.parametrize(
+    ('profile', 'commands', 'kind'),
+    [
+        ('robots/ur5e-trajectory.yaml', '/joint_trajectory', JointTrajectory),
+        ('robots/servo-twist.yaml', '/twist', TwistStamped),
+    ],
+)
+def test_the_profiles_of_other_arms_drive_the_stand_in(tmp_path, profile, commands, kind):
+    """One episode and a little more, with nothing but names (and Franka's joints) exchanged."""
+    domain, run = new_domain(), tmp_path / 'run'
+    with (
+        Probe(domain) as probe,
+        run_node(domain, 'mock_arm_node', width=160, height=120) as mock,
+    ):
+        observations = probe.record(Observation, 'observation')
+        scores = probe.record(FrameScore, 'frame_score')
+        sent = probe.record(kind, commands, EVENTS)
+        settings = {'params_file': params(tmp_path, profile), 'run_folder': run}
+        with launch(
+            domain, tmp_path, 'robot.launch.py', small=False, total_steps=60, **settings
+        ) as graph:
+            probe.command = graph
+            arm(probe)
+            # Twice: the person puts things in place before each episode.
+            for number in range(2):
+                probe.wait(lambda: probe.call(Trigger, 'arm_node/ready').success, 'a wait')
+                probe.wait(lambda n=number: observations[-1:] and observations[-1].episode >= n)
+            assert_clean(graph, processes=5)
+        mock.interrupt()
+        assert mock.finish() == 0, mock.output
+    # What holds an arm that is stopped comes to a Servo that is paused.
+    assert set(re.findall('refused: (.*)', mock.output)) <= {'servo is paused'}
+    assert 'protective stop' not in mock.output
+    assert any(o.truncated for o in observations)
+    assert sum(s.status == FrameScore.OK for s in scores) >= 60
+    assert len(sent) > 50
+    states = np.array([o.state for o in observations])
+    assert np.ptp(states, axis=0).max() > 0.01, 'it moved'
+
+
+def test_a_dry_run_of_the_graph_sends_nothing(tmp_path):
+    """It learns from an arm that stands, and shows what it would have been sent."""
+    domain = new_domain()
+    with (
+        Probe(domain) as probe,
+        run_node(domain, 'mock_arm_node', width=160, height=120) as mock,
+    ):
+        joints = probe.record(JointState, '/joint_states', EVENTS)
+        sent = [
+            probe.record(kind, topic, EVENTS)
+            for kind, topic in ((TwistStamped, '/twist'), (JointTrajectory, '/joint_trajectory'))
+        ]
+        with launch(
+            domain,
+            tmp_path,
+            'robot.launch.py',
+            small=False,
+            params_file=params(tmp_path),
+            dry_run=True,
+            total_steps=60,
+            run_folder=tmp_path / 'run',
+        ) as graph:
+            probe.command = graph
+            arm(probe)
+            assert_clean(graph, processes=5)
+        mock.interrupt()
+        assert mock.finish() == 0, mock.output
+    assert sent == [[], []]
+    assert re.search('would send: .*TwistStamped', graph.output)
+    assert np.ptp([m.position for m in joints], axis=0).max() < 0.01
 
 
 LEARNING = ('reward_node', 'alignment_node', 'learner_node')

@@ -13,6 +13,8 @@ _MOST_WAITING = 256
 _REMEMBERED = 64
 # Arrivals that tell how two clocks lie to each other, and how many are enough.
 _ARRIVALS, _ENOUGH = 32, 10
+# A stamp that is further ahead than so many nanoseconds does not tell that time has passed.
+_BELIEVED = 10 * 10**9
 # Apart by this many tolerances it is no trembling any more.
 _FAR = 4
 
@@ -35,8 +37,8 @@ class NearestFrame:
     """Pairs each observation with the nearest frame within a tolerance.
 
     An observation is decided, once, as soon as it is certain: when a frame has come that is not
-    earlier (those of a camera come in order), or when it has waited long enough. A frame may serve
-    several observations.
+    earlier, nor ten seconds later (those of a camera come in order), or when it has waited long
+    enough. A frame may serve several observations.
 
     Attributes:
         counts: what did not go as it should, by reason.
@@ -98,11 +100,10 @@ class NearestFrame:
 
     def tick(self, now: float) -> list[Pairing]:
         """What is decided by the time alone, too: to be called regularly."""
-        newest = max(self._served, default=None)
         decided, waiting = [], deque()
         over = len(self._waiting) - _MOST_WAITING
         for place, observation in enumerate(self._waiting):
-            certain = newest is not None and newest >= observation.stamp
+            certain = any(0 <= frame - observation.stamp <= _BELIEVED for frame in self._served)
             if certain or place < over or not now - observation.arrived <= self._wait:
                 decided.append(self._decide(observation.stamp))
             else:

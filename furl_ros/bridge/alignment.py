@@ -4,7 +4,8 @@
 The callbacks only fill the inbox; everything else runs in the thread that drains it.
 """
 
-import threading
+import math
+import queue
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ from furl_ros.core.settings import SettingError
 from furl_ros.core.trainer import Trainer
 
 SAVE_S = 10.0  # seconds that a checkpoint waits for the alignment's part, at least
+ASK_AGAIN_S = 8.0  # seconds without an answer after which it is asked again
+POLL_S = 0.5
 
 
 class Alignment:
@@ -101,13 +104,14 @@ class Alignment:
     ) -> None:
         """Have the alignment node write its part of a checkpoint, as of this very step.
 
-        What it never received whole is given up after a while, and said: a checkpoint without a few
-        frames of the heads is worth more than none.
+        What it has not received whole is given up, and said, once it has stood still at that for
+        half of ``patience``: a checkpoint without a few frames of the heads is worth more than
+        none. One that was paused has all its time from when it answers again.
 
         Args:
             folder: where, relative to the run folder.
             newest: stamps of the newest observations that were learned from, one per source.
-            patience: seconds to wait, but never less than ``SAVE_S``.
+            patience: seconds to wait for any answer, but never less than ``SAVE_S``.
             say_wait: told what is waited for.
 
         Raises:
@@ -118,24 +122,33 @@ class Alignment:
         request = SaveCheckpoint.Request(run=self._node.run_id, path=str(folder))
         request.newest = [to_time(stamp) for stamp in newest]
         patience = max(patience, SAVE_S)
-        deadline = time.monotonic() + patience
-        reason = 'no answer'
+        answers: queue.SimpleQueue[SaveCheckpoint.Response] = queue.SimpleQueue()
+        reason, asked = 'no answer', -math.inf
+        answered, stands_since = time.monotonic(), math.inf
         while True:
-            request.give_up = time.monotonic() > deadline - patience / 2
-            answered = threading.Event()
-            future = self._client.call_async(request)
-            future.add_done_callback(lambda _, answered=answered: answered.set())
-            while not answered.wait(0.5):
-                if time.monotonic() > deadline:
-                    raise SourceError(f'the alignment could not save: {reason}')
+            now = time.monotonic()
+            # Middleware that took us for dead in a long pause has let the request fall.
+            if now > asked + ASK_AGAIN_S:
+                asked = now
+                request.give_up = now > stands_since + patience / 2
+                future = self._client.call_async(request)
+                future.add_done_callback(lambda done: answers.put(done.result()))
+            try:
+                response = answers.get(timeout=POLL_S)
+            except queue.Empty:
+                if time.monotonic() > answered + patience:
+                    raise SourceError(f'the alignment could not save: {reason}') from None
                 say_wait(f'saving: waiting for {self._name}')
-            response = future.result()
+                continue
+            answered = time.monotonic()
             if response.error_code == SaveCheckpoint.Response.OK:
                 break
-            reason = response.error_msg
             if response.error_code == SaveCheckpoint.Response.FAILED:
-                raise SourceError(f'the alignment could not save: {reason}')
+                raise SourceError(f'the alignment could not save: {response.error_msg}')
+            if response.error_msg != reason:
+                reason, stands_since = response.error_msg, answered
             time.sleep(0.01)
+            asked = -math.inf
         if response.lacking:
             self._node.counts['steps that the alignment lacks'] += len(response.lacking)
             stamps = ', '.join(str(to_ns(stamp)) for stamp in response.lacking)

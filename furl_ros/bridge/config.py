@@ -164,9 +164,10 @@ class RewardNodeConfig:
     )
     image_qos: str = setting(
         'lockstep',
-        "'lockstep': reliable, every frame is scored; 'sensor': best effort, for a free-running"
-        ' camera, whose older frames are dropped when the model cannot keep up.',
-        choices=('lockstep', 'sensor'),
+        "'lockstep': reliable, every frame is scored; 'views': reliable, for a robot that does not"
+        ' wait, whose older frames are dropped (and answered so) when the model cannot keep up;'
+        " 'sensor': best effort, for a camera by itself, dropped likewise.",
+        choices=('lockstep', 'views', 'sensor'),
     )
     compressed: bool = setting(
         False, 'Read camera/image_raw/compressed (JPEG, PNG) instead of camera/image_raw.'

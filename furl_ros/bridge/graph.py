@@ -59,7 +59,8 @@ class GraphConfig:
     # costs less for each. A robot that does not wait wants its frames scored at once.
     background_niceness: int = setting(
         10,
-        'How far reward and alignment stand back behind simulator and learner in lock-step (nice).',
+        'How far reward and alignment stand back behind simulator and learner (nice). In real time,'
+        ' and with an arm, the learner stands back, too.',
         low=0,
         high=19,
     )
@@ -89,7 +90,6 @@ WITH_A_ROBOT = {
     'real_time': True,
     'deterministic': False,
     'eval_every': 0,
-    'background_niceness': 0,
     'compressed': False,
     'gather': 0.0,
 }

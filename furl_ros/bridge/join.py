@@ -195,4 +195,5 @@ class StampJoin(Generic[S]):
             return False
         first, second = self._waiting[0], self._waiting[1]
         is_step = first.step > 0 and first.previous_stamp in self._done
-        return not is_step and second.previous_stamp != first.stamp
+        is_followed = second.step > 0 and second.previous_stamp == first.stamp
+        return not is_step and not is_followed

@@ -248,9 +248,10 @@ def learning_nodes(
     """
     sources = graph.sources_of(values['num_sims'])
     shared = {'sources': list(sources), **graph.for_node(values, config.RunConfig)}
-    niceness = 0 if values['real_time'] else values['background_niceness']
-    # What does not wait for the model must not pile up before it.
-    image_qos = 'sensor' if values['real_time'] else values['image_qos']
+    niceness = values['background_niceness']
+    # What does not wait for the model must not pile up before it. Each step waits for its score,
+    # though: a frame that is lost on the way would hold up all that come after it.
+    image_qos = 'views' if values['real_time'] else values['image_qos']
     nodes = []
     if graph.uses_vlm(values):
         own = 'camera/image_raw'
@@ -286,6 +287,8 @@ def learning_nodes(
             },
             threads=threads,
             cores=graph.learner_cores(threads) if values['pin_learner'] else (),
+            # A robot that waits for nobody comes first; one in lock-step waits for the learner.
+            niceness=niceness if values['real_time'] else 0,
         )
     )
     return nodes

@@ -27,7 +27,7 @@ class Score(NamedTuple):
     reward: float
 
 
-SILENCE_S = 0.5  # seconds in which a robot that introduced itself again is heard, if it goes on
+SILENCE_S = 5.0  # seconds in which a robot that introduced itself again is heard, if it goes on
 RETRY_S = 1.0  # seconds between two resets of a robot that serves another run
 NO_SCORE = Score(np.zeros(0, np.float32), float('nan'))
 

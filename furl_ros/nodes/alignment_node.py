@@ -20,7 +20,14 @@ from furl_interfaces.msg import (
 )
 from furl_interfaces.srv import SaveCheckpoint
 from furl_ros.bridge.config import AlignmentNodeConfig
-from furl_ros.bridge.convert import NANOSECONDS, from_prompt_msg, to_heads_msg, to_ns, to_time
+from furl_ros.bridge.convert import (
+    NANOSECONDS,
+    check_stamp,
+    from_prompt_msg,
+    to_heads_msg,
+    to_ns,
+    to_time,
+)
 from furl_ros.bridge.join import StampJoin
 from furl_ros.bridge.limits import ALIGNED_DEPTH
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
@@ -30,7 +37,7 @@ from furl_ros.bridge.steps import from_observation
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig
 from furl_ros.core.replay import can_be_kept
-from furl_ros.core.run import ALIGNMENT_FILE, find_checkpoint
+from furl_ros.core.run import ALIGNMENT_FILE, CHECKPOINTS, find_checkpoint
 
 FAREWELL_S = 10.0  # seconds that a stopping node waits for the learner to leave
 
@@ -230,8 +237,8 @@ class AlignmentNode(FurlNode):
         """The folder that a request names.
 
         Raises:
-            ValueError: it is of another run, there is nothing to save, or it is no folder inside
-                the run folder.
+            ValueError: it is of another run, has a stamp that is none, there is nothing to save, or
+                it is no folder of the run folder's checkpoints.
         """
         if request.run != self.run_id:
             raise ValueError(f'run is {request.run!r}; accepted: {self.run_id!r}')
@@ -239,18 +246,20 @@ class AlignmentNode(FurlNode):
             raise ValueError('nothing to save: no prompt_embedding has come yet')
         run = Path(self.config.run_folder).expanduser().resolve()
         folder = (run / request.path).resolve()
-        if not request.path or not folder.is_relative_to(run) or not folder.is_dir():
+        if folder.parent != run / CHECKPOINTS or not folder.is_dir():
             raise ValueError(
-                f'path is {request.path!r}; accepted: the name of a folder that exists inside the'
-                f' run folder {run}'
+                f'path is {request.path!r}; accepted: the name of a folder that exists in'
+                f' {run / CHECKPOINTS}'
             )
+        for stamp in request.newest:
+            check_stamp(stamp)
         return folder
 
     def missing(self, newest: Sequence[Time]) -> list[str]:
         """What has not been taken in of what a request wants to be saved."""
         wanted = [to_ns(stamp) for stamp in newest]
         return [
-            f'{source or "the source"} up to {stamp / NANOSECONDS:.3f} s'
+            f'{source or "the source"} up to {stamp / NANOSECONDS:.3f} s ({join.taken:,} taken)'
             for (source, join), stamp in zip(self.joins.items(), wanted, strict=False)
             if stamp > self.saved_up_to[source] and not join.has_passed(stamp)
         ]

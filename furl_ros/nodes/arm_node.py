@@ -47,6 +47,7 @@ ANSWERED = 8  # newest observations that an action may still answer
 AHEAD_S = 1.0  # seconds that a learner's newest stamp may be ahead of our clock
 LEAVING_S = 2.0  # seconds that the executor's thread waits for the arm to stand still
 JITTERS = 2_000  # newest control steps whose jitter the diagnostics tell
+SWITCH_S = 0.0005  # seconds that a thread of ours may keep the others from running
 FAREWELLS, FAREWELL_S = 5, 0.02  # how often a leaving node sends the hold, seconds apart
 
 
@@ -558,6 +559,8 @@ class ArmNode(FurlNode):
 
 def main() -> None:
     """Entry point of ``ros2 run furl_ros arm_node``."""
+    # Python's default, 5 ms, is what a control step would wait for messages to be received.
+    sys.setswitchinterval(SWITCH_S)
     sys.exit(run(ArmNode))
 
 

@@ -29,7 +29,7 @@ from furl_ros.bridge.convert import (
 )
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
-from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR
+from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR, VIEWS
 from furl_ros.core.config import ScoringConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.scorings import GOAL_IMAGE, check_baseline, check_scoring
@@ -37,6 +37,7 @@ from furl_ros.core.settings import SettingError
 from furl_ros.core.vlm import Scorer, load_vlm
 
 POLL_S = 0.1  # seconds between two looks at the stop signal while nothing arrives
+STREAMS = {'lockstep': LOCKSTEP, 'views': VIEWS, 'sensor': SENSOR}  # by image_qos
 LATENCIES = 1_000  # newest frames whose latency the diagnostics tell
 
 
@@ -98,7 +99,7 @@ class RewardNode(FurlNode):
         self.looked = time.perf_counter()
         self.latencies: deque[float] = deque(maxlen=LATENCIES)
 
-        stream = LOCKSTEP if self.config.image_qos == 'lockstep' else SENSOR
+        stream = STREAMS[self.config.image_qos]
         kind = CompressedImage if self.config.compressed else Image
         topic = 'camera/image_raw' + ('/compressed' if self.config.compressed else '')
         self.outputs = {}
@@ -218,8 +219,13 @@ class RewardNode(FurlNode):
         too_many = sum(isinstance(job, Frame) for job in jobs) - most
         if too_many > 0:
             self.counts['frames dropped'] += too_many
-            newest = [job for job in jobs if isinstance(job, Frame)][too_many:]
-            jobs = [job for job in jobs if not isinstance(job, Frame)] + newest
+            frames = [job for job in jobs if isinstance(job, Frame)]
+            jobs = [job for job in jobs if not isinstance(job, Frame)] + frames[too_many:]
+            for frame in frames[:too_many]:
+                # Those who wait for its score have to know that there will be none.
+                self.outputs[frame.source][0].publish(
+                    self.no_score(frame.picture, FrameScore.DROPPED)
+                )
         return jobs
 
     def score_frames(self, frames: Sequence[Frame]) -> None:
@@ -252,17 +258,7 @@ class RewardNode(FurlNode):
 
     def score(self, pictures: Sequence[Picture], prompt: str = '') -> list[FrameScore]:
         """One score per picture, in order; pictures may differ in size, bad ones are marked."""
-        scores = [
-            FrameScore(
-                header=picture.header,
-                run=self.run_id,
-                status=FrameScore.BAD_FRAME,
-                cosine=float('nan'),
-                reward=float('nan'),
-                heads_version=self.scorer.heads_version,
-            )
-            for picture in pictures
-        ]
+        scores = [self.no_score(picture, FrameScore.BAD_FRAME) for picture in pictures]
         if self.scorer.waits_for_goal:
             self.count_bad('frames before the goal image', f'{len(scores)} cannot be scored')
             for score in scores:
@@ -271,6 +267,10 @@ class RewardNode(FurlNode):
         same_size: dict[tuple[int, ...], list[tuple[FrameScore, np.ndarray]]] = {}
         with self.stages('convert'):
             for picture, score in zip(pictures, scores, strict=True):
+                if isinstance(picture, Image) and picture.height == picture.width == 0:
+                    # camera_node says so, that there was none for this observation.
+                    self.counts['empty frames'] += 1
+                    continue
                 try:
                     frame = from_picture_msg(picture)
                 except ValueError as error:
@@ -291,6 +291,17 @@ class RewardNode(FurlNode):
                 score.reward = float(result.rewards[row])
                 score.heads_version = result.heads_version
         return scores
+
+    def no_score(self, picture: Picture, status: int) -> FrameScore:
+        """The answer for a picture that is not scored."""
+        return FrameScore(
+            header=picture.header,
+            run=self.run_id,
+            status=status,
+            cosine=float('nan'),
+            reward=float('nan'),
+            heads_version=self.scorer.heads_version,
+        )
 
     def publish_prompt(self, goal: Image | None) -> None:
         """Publish (latched) the prompt's embedding, with those of goal image and baseline prompt.

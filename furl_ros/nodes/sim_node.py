@@ -21,7 +21,7 @@ from furl_ros.bridge.convert import check_stamp, to_float_field, to_image_msg, t
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
-from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR
+from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, VIEWS
 from furl_ros.bridge.serving import Serving
 from furl_ros.bridge.steps import to_camera_info, to_observation
 from sim.config import SimConfig
@@ -48,7 +48,7 @@ class SimNode(FurlNode):
         self.newest_action: tuple[float, np.ndarray] | None = None
         self.serving = Serving(self)
 
-        stream = SENSOR if self.config.real_time else LOCKSTEP
+        stream = VIEWS if self.config.real_time else LOCKSTEP
         self.image_publisher = self.create_publisher(Image, 'camera/image_raw', stream)
         self.info_publisher = self.create_publisher(CameraInfo, 'camera/camera_info', stream)
         self.observation_publisher = self.create_publisher(Observation, 'observation', ALIGNED)

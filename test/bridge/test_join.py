@@ -247,6 +247,8 @@ def test_what_is_stamped_in_the_future_is_in_nobodys_way(place, in_pairs):
     events = [event for o in observations for event in (o, (o.stamp, score(o)))]
     strays = [
         sensed(FUTURE, FUTURE, 9, 0),
+        # Nothing follows a reset with a reset.
+        sensed(FUTURE + 5, FUTURE, 9, 0),
         sensed(FUTURE + 1, FUTURE - 5, 9, 4),
         (FUTURE + 2, 'fake'),
         (FUTURE + 3, None),

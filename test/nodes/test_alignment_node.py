@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builtin_interfaces.msg import Time
 from graph_support import Probe, load_tree, new_domain, run_node
 
 from furl_interfaces.msg import (
@@ -25,7 +26,7 @@ from furl_ros.core.config import AlignConfig
 
 WIDTH, HORIZON, WARMUP, PUBLISH_EVERY, SEED = 16, 15, 20, 10, 4
 SAVE = 'alignment_node/save_checkpoint'
-RUN = 'ours'
+RUN, PLACE = 'ours', 'checkpoints/new'
 SETTINGS = {'head_batch_size': 8, 'head_hidden_units': 12, 'output_units': 5, 'lag': 3}
 
 
@@ -107,6 +108,9 @@ class Others:
     def save(self, path, stamp=0, run=RUN, give_up=False):
         newest = [to_time(stamp)]
         fields = {'path': str(path), 'newest': newest, 'run': run, 'give_up': give_up}
+        return self.call(**fields)
+
+    def call(self, **fields):
         return self.probe.call(SaveCheckpoint, SAVE, **fields)
 
     def save_when_there(self, path, stamp):
@@ -144,10 +148,10 @@ def alignment(**parameters):
 def story(tmp_path_factory):
     """Four episodes with bad messages between them, and the same ones given to the core."""
     run = tmp_path_factory.mktemp('alignment')
-    folder = run / 'checkpoint'
-    folder.mkdir()
+    folder = run / PLACE
+    folder.mkdir(parents=True)
     with alignment(run_folder=run) as others:
-        unready = others.save('checkpoint')
+        unready = others.save(PLACE)
         others.prompt()
         others.probe.wait(lambda: others.heads, 'the first heads')
         core = Aligner(AlignConfig(**SETTINGS), 'furl', others.text, None, SEED, WARMUP)
@@ -170,13 +174,15 @@ def story(tmp_path_factory):
                 Observation(run=RUN, state=[0.0, np.nan], action=[0.0], step=1)
             )
             others.interfere()
-        early = others.save('checkpoint', others.stamp + 10)
-        late = others.save_when_there('checkpoint', others.stamp)
+        early = others.save(PLACE, others.stamp + 10)
+        late = others.save_when_there(PLACE, others.stamp)
         refused = [
-            others.save('missing', others.stamp),
+            others.save('checkpoints/missing', others.stamp),
             others.save('..', others.stamp),
-            others.save(folder, others.stamp, run='theirs'),
+            others.save('.', others.stamp),
             others.save(tmp_path_factory.mktemp('elsewhere'), others.stamp),
+            others.save(folder, others.stamp, run='theirs'),
+            others.call(path=PLACE, newest=[Time(sec=1, nanosec=2**32 - 1)], run=RUN, give_up=True),
         ]
         others.probe.wait_for_count('alignment_node', 'bad embeddings', 8)
         others.probe.wait_for_count('alignment_node', 'bad observations', 8)
@@ -213,10 +219,11 @@ def test_the_save_service_says_when_it_cannot(story):
     assert story.unready.error_code == response.FAILED
     assert 'prompt_embedding' in story.unready.error_msg
     assert story.early.error_code == response.NOT_YET
-    assert [answer.error_code for answer in story.refused] == [response.FAILED] * 4
-    missing, above, theirs, elsewhere = (answer.error_msg for answer in story.refused)
-    for text in (missing, above, elsewhere):
-        assert 'accepted: the name of a folder that exists inside the run folder' in text
+    assert [answer.error_code for answer in story.refused] == [response.FAILED] * 6
+    *places, theirs, stamp = (answer.error_msg for answer in story.refused)
+    for text in places:
+        assert 'accepted: the name of a folder that exists in' in text
+    assert stamp.startswith('stamp has ')
     assert theirs == "run is 'theirs'; accepted: 'ours'"
 
 
@@ -232,7 +239,7 @@ def test_what_is_saved_is_the_core(story):
 
 
 def test_what_never_came_whole_is_named_and_given_up(tmp_path):
-    (tmp_path / 'checkpoint').mkdir()
+    (tmp_path / PLACE).mkdir(parents=True)
     with alignment(run_folder=tmp_path) as others:
         others.prompt()
         others.probe.wait(lambda: others.heads, 'the first heads')
@@ -241,15 +248,15 @@ def test_what_never_came_whole_is_named_and_given_up(tmp_path):
         first = others.stamp + 10
         others.episode(False)
         others.score = score
-        others.save_when_there('checkpoint', first - 10)
-        assert others.save('checkpoint', others.stamp).error_code == others.NOT_YET
+        others.save_when_there(PLACE, first - 10)
+        assert others.save(PLACE, others.stamp).error_code == others.NOT_YET
         others.probe.wait(
-            lambda: others.save('checkpoint', others.stamp, give_up=True).lacking,
+            lambda: others.save(PLACE, others.stamp, give_up=True).lacking,
             'the stamps that it lacks',
         )
         # It goes on with what comes next, and can be saved again.
         others.episode(True)
-        answer = others.save_when_there('checkpoint', others.stamp)
+        answer = others.save_when_there(PLACE, others.stamp)
         assert (answer.transitions, list(answer.lacking)) == (2 * HORIZON, [])
         others.probe.wait_for_count('alignment_node', 'steps given up', 1)
 

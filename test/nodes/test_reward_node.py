@@ -267,6 +267,12 @@ def test_bad_frames_are_answered_and_counted(robot):
     assert float(robot.diagnostics['latency_p50_ms']) > 0
 
 
+def test_an_empty_picture_is_no_bad_one(robot):
+    """camera_node sends it where there was none."""
+    assert robot.send(Image(encoding='rgb8'))[0].status == FrameScore.BAD_FRAME
+    robot.spin_until(lambda: int(robot.diagnostics.get('empty frames', 0)) == 1)
+
+
 def nasty_pictures():
     """Pictures that say what cannot be, or what nobody reads."""
     sizes = [(0, 8), (8, 0), (2**32 - 1, 2**32 - 1)]
@@ -445,21 +451,28 @@ def test_a_cameras_pictures_come_through():
             robot.spin_until(lambda stamp=stamp: robot.scores[-1].header.stamp.nanosec == stamp)
 
 
-@pytest.mark.parametrize(('image_qos', 'kept'), [('lockstep', [0, 1, 2]), ('sensor', [4, 5, 6])])
+@pytest.mark.parametrize(
+    ('image_qos', 'kept'), [('lockstep', [0, 1, 2]), ('views', [4, 5, 6]), ('sensor', [4, 5, 6])]
+)
 def test_only_a_free_running_camera_drops_frames(image_qos, kept):
-    """Seven frames wait for a model that takes three at once."""
+    """Seven frames wait for a model that takes three at once; those dropped are answered so."""
+    answers = []
     node = SimpleNamespace(
         jobs=queue.SimpleQueue(),
         vlm_config=VlmConfig(micro_batch=3),
         config=RewardNodeConfig(image_qos=image_qos),
         counts=Counter(),
+        outputs={'': (SimpleNamespace(publish=answers.append), None)},
+        no_score=lambda picture, status: (picture, status),
     )
     for number in range(7):
         node.jobs.put(Frame(number, '', 0.0))
     jobs = RewardNode.take(node)
     assert [job.picture for job in jobs] == kept
-    assert node.counts['frames dropped'] == (4 if image_qos == 'sensor' else 0)
-    assert node.jobs.qsize() == (0 if image_qos == 'sensor' else 4)
+    dropped = range(0 if image_qos == 'lockstep' else 4)
+    assert answers == [(number, FrameScore.DROPPED) for number in dropped]
+    assert node.counts['frames dropped'] == len(dropped)
+    assert node.jobs.qsize() == 4 - len(dropped)
 
 
 def test_compressed_deterministic_and_only_with_a_goal(graph, vlm):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """robot.launch.py on the stand-in arm: a short training with a success that a person tells."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import yaml
 from geometry_msgs.msg import PoseStamped
 from graph_support import (
     CONFIG,
+    Command,
     Probe,
     assert_clean,
     by_stamp,
@@ -165,3 +167,39 @@ def test_one_parameter_section_serves_a_simulator_and_an_arm(tmp_path):
         differ = {name for name in values if values[name] != real[node][name]}
         assert differ <= OF_THE_RUN | OF_THE_PACE, node
     assert simulated['learner_node']['gamma'] == 0.97
+
+
+def test_a_robot_that_speaks_by_another_dds_is_driven(tmp_path, monkeypatch):
+    """Joint states, pose and camera come from a client that has nothing of rclpy in it."""
+    domain, path = new_domain(), params(tmp_path)
+    content = yaml.safe_load(path.read_text())
+    robot = content['/**']['ros__parameters']['robot']
+    robot['command']['pause_service'] = ''
+    path.write_text(yaml.safe_dump(content))
+    # It listens on all networks of this machine, not on 127.0.0.1 alone.
+    monkeypatch.setenv('FASTRTPS_DEFAULT_PROFILES_FILE', str(CONFIG / 'fastdds_open.xml'))
+    monkeypatch.setenv('FASTDDS_DEFAULT_PROFILES_FILE', str(CONFIG / 'fastdds_open.xml'))
+    place = [str(value) for value in robot['episode']['reset']['positions']]
+    client = [sys.executable, str(Path(__file__).with_name('rosless_robot.py')), str(domain), '160']
+    run = tmp_path / 'run'
+    with Probe(domain) as probe, Command([*client, *place], domain) as other:
+        observations = probe.record(Observation, 'observation')
+        graph = launch(
+            domain,
+            tmp_path,
+            'robot.launch.py',
+            small=False,
+            params_file=path,
+            total_steps=60,
+            run_folder=run,
+        )
+        with graph:
+            probe.command = graph
+            arm(probe)
+            other.wait_for('served')
+            assert_clean(graph, processes=5)
+    replay, _ = read_trainer(checkpoints(run)[-1])
+    assert len(replay['stamp']) == 60
+    # Its tool went where the twists said.
+    states = np.array([o.state for o in observations if o.step > 0])
+    assert np.ptp(states[:, :3], axis=0).max() > 0.05

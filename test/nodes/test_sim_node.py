@@ -21,7 +21,7 @@ from visualization_msgs.msg import Marker
 from furl_interfaces.msg import Action, Observation, SourceInfo
 from furl_interfaces.srv import Reset
 from furl_ros.bridge.convert import from_image_msg, to_ns
-from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP, SENSOR
+from furl_ros.bridge.qos import EVENTS, LATCHED, LOCKSTEP, VIEWS
 from furl_ros.bridge.steps import to_action
 from sim.config import SimConfig
 from sim.envs import make
@@ -247,7 +247,7 @@ def test_a_task_without_a_scripted_policy_has_an_empty_goal_image():
 
 def test_real_time_goes_on_at_its_rate_and_stops_moving_without_actions():
     with robot(
-        stream=SENSOR,
+        stream=VIEWS,
         task='furl/StampCounter-v0',
         horizon=10_000,
         real_time=True,

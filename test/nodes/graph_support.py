@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -229,6 +230,16 @@ class Probe:
         self.wait(future.done, f'the answer of {name}')
         self.node.destroy_client(client)
         return future.result()
+
+    def send_goal(self, client: ActionClient, goal: Any, **named: Any) -> Any:
+        """Send a goal, as ``send_goal_async`` does, and return its handle.
+
+        In the listening thread: rclpy drops an answer that is read before ``send_goal_async`` ends.
+        """
+        sent: list[Any] = []
+        self.executor.create_task(lambda: sent.append(client.send_goal_async(goal, **named)))
+        self.wait(lambda: sent and sent[0].done(), 'the answer to the goal')
+        return sent[0].result()
 
     def wait_for_count(self, node: str, name: str, least: int = 1) -> None:
         """Wait until the diagnostics of a node show a count."""

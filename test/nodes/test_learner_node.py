@@ -148,9 +148,7 @@ def run(tmp_path_factory):
     with learner(folder, autostart=False) as (probe, robot, command):
         client = ActionClient(probe.node, Train, 'train')
         probe.wait(client.server_is_ready, 'the action server')
-        sent = client.send_goal_async(Train.Goal(total_steps=75))
-        probe.wait(sent.done, 'the answer to the goal')
-        answer = sent.result().get_result_async()
+        answer = probe.send_goal(client, Train.Goal(total_steps=75)).get_result_async()
         # The node leaves by itself, but not before it has told the result.
         probe.wait(answer.done, 'the result')
         probe.command = None
@@ -221,9 +219,7 @@ def test_a_robot_that_cannot_reset_ends_the_run_with_one_line(tmp_path):
         robot.fails = True
         client = ActionClient(probe.node, Train, 'train')
         probe.wait(client.server_is_ready, 'the action server')
-        sent = client.send_goal_async(Train.Goal())
-        probe.wait(sent.done, 'the answer to the goal')
-        answer = sent.result().get_result_async()
+        answer = probe.send_goal(client, Train.Goal()).get_result_async()
         probe.wait(answer.done, 'the result')
         assert answer.result().status == GoalStatus.STATUS_ABORTED
         assert answer.result().result.error_code == Train.Result.FAILED
@@ -571,9 +567,7 @@ def test_a_goal_of_fewer_steps_than_are_done_is_aborted(tmp_path):
         probe.wait(client.server_is_ready, 'the action server')
         results = []
         for steps in (40, 30):
-            sent = client.send_goal_async(Train.Goal(total_steps=steps))
-            probe.wait(sent.done, 'the answer to the goal')
-            answer = sent.result().get_result_async()
+            answer = probe.send_goal(client, Train.Goal(total_steps=steps)).get_result_async()
             probe.wait(answer.done, 'the result')
             results.append(answer.result())
     assert [r.status for r in results] == [

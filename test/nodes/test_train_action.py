@@ -38,12 +38,11 @@ class Trainee:
     def send(self, total_steps):
         """Send a goal; returns its handle."""
         self.feedback.clear()
-        future = self.client.send_goal_async(
+        return self.probe.send_goal(
+            self.client,
             Train.Goal(total_steps=total_steps),
             feedback_callback=lambda message: self.feedback.append(message.feedback.status),
         )
-        self.probe.wait(future.done, 'the answer to the goal')
-        return future.result()
 
     def result(self, handle):
         """Wait for the result of a goal: (status, result)."""

@@ -49,6 +49,7 @@ AHEAD_S = 1.0  # seconds that stamps of others may be ahead of our clock
 LEAVING_S = 2.0  # seconds that the executor's thread waits for the arm to stand still
 JITTERS = 2_000  # newest control steps whose jitter the diagnostics tell
 SWITCH_S = 0.0005  # seconds that a thread of ours may keep the others from running
+MOST_WAITING = 2_000  # messages that may wait for the control loop; a second of a busy robot
 FAREWELLS, FAREWELL_S = 5, 0.02  # how often a leaving node sends the hold, seconds apart
 
 
@@ -60,7 +61,7 @@ class ArmNode(FurlNode):
         self.config = declare(self, ArmNodeConfig)
         self.profile = read_profile(yaml.safe_load(self.config.robot) or {})
         self.period = 1 / self.profile.control_rate
-        self.inbox = Inbox()
+        self.inbox = Inbox(MOST_WAITING)
         self.serving = Serving(self)
         self.safety = Safety(self.profile.watched(), self.profile.watchdogs.loop_s)
         self.safety.pause(ACTION)
@@ -97,7 +98,9 @@ class ArmNode(FurlNode):
         self.listen(String, 'camera_seen', self.on_camera, EVENTS)
         # However it is sent: kept for who comes late, reliably, or neither.
         for kind in (LATCHED, EVENTS, SENSOR):
-            self.listen(Bool, 'estop', self.on_estop, kind)
+            self.create_subscription(
+                Bool, 'estop', lambda m: self.inbox.put_first(self.on_estop, m), kind
+            )
         episode = self.profile.episode
         for label, topic, service in (
             (SUCCESS, episode.success_topic, episode.success_service),
@@ -110,7 +113,7 @@ class ArmNode(FurlNode):
         self.serve('~/arm', self.try_to_arm)
         self.serve('~/disarm', self.disarm)
         self.serve('~/clear', lambda: self.safety.clear(time.monotonic()))
-        self.serve('~/estop', self.press)
+        self.serve('~/estop', self.press, self.inbox.put_first)
         self.serve('~/ready', self.say_ready)
         self.pause_client = None
         if self.profile.command.pause_service and not self.config.dry_run:
@@ -143,8 +146,11 @@ class ArmNode(FurlNode):
         """Subscribe; the main thread handles what comes."""
         self.create_subscription(kind, topic, lambda m: self.inbox.put(handler, m), qos)
 
-    def serve(self, name: str, act: Callable[[], str]) -> None:
+    def serve(
+        self, name: str, act: Callable[[], str], put: Callable[..., None] | None = None
+    ) -> None:
         """Offer a Trigger that the main thread carries out; ``act`` returns '' or why not."""
+        put = put or self.inbox.put
 
         def answer(future: Future) -> None:
             future.set_result(act())
@@ -152,7 +158,7 @@ class ArmNode(FurlNode):
 
         async def call(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             future = Future(executor=self.executor)
-            self.inbox.put(answer, future)
+            put(answer, future)
             response.message = await future
             response.success = not response.message
             return response
@@ -343,8 +349,8 @@ class ArmNode(FurlNode):
                     self.counts['control steps missed'] += missed
                     due += missed * self.period
                 while (left := due - time.monotonic()) > 0:
-                    self.inbox.drain(left)
-                self.inbox.drain()
+                    self.inbox.drain(left, left)
+                self.inbox.drain(limit=self.period / 4)
                 now = time.monotonic()
                 self.jitters.append(now - due)
                 with self.stages('step'):
@@ -573,6 +579,7 @@ class ArmNode(FurlNode):
             'reason': self.safety.reason,
             'episode': self.episode,
             'phase': self.episodes.phase.value,
+            'messages dropped': self.inbox.dropped,
             **{f'cut by {name}': count for name, count in list(self.cut.items())},
             **{f'labels/{name}': count for name, count in list(self.episodes.counts.items())},
         }

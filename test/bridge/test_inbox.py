@@ -74,3 +74,33 @@ def test_an_error_reaches_the_worker_and_loses_only_its_message():
     assert calls == [1]
     inbox.drain()
     assert calls == [1, 2]
+
+
+def test_what_cannot_wait_goes_before_all_that_waits():
+    inbox, calls = Inbox(most=2), []
+    for number in range(3):
+        inbox.put(calls.append, number)
+    inbox.put_first(calls.append, 'stop')
+    assert inbox.drain()
+    assert calls == ['stop', 0, 1]
+    assert inbox.dropped == 1
+    inbox.put_first(calls.append, 'again')
+    assert inbox.drain()
+    assert calls[-1] == 'again'
+    assert not inbox.drain()
+
+
+def test_a_flood_keeps_nobody_longer_than_asked():
+    inbox, calls = Inbox(), []
+
+    def handler():
+        calls.append(1)
+        inbox.put(handler)
+
+    inbox.put(handler)
+    start = time.monotonic()
+    assert inbox.drain(limit=0.05)
+    assert 0.05 <= time.monotonic() - start < 5.0
+    before = len(calls)
+    assert inbox.drain(limit=0.0)
+    assert len(calls) == before + 1

@@ -171,6 +171,15 @@ class Executor(SingleThreadedExecutor):
         finally:
             self._forget()
 
+    def stop(self) -> None:
+        """Have ``spin`` return, as soon as it can; from any thread.
+
+        ``shutdown`` would take away what ``spin`` may be about to look at: it belongs after it.
+        """
+        with self._shutdown_lock:
+            self._is_shutdown = True
+            self._awake.trigger()
+
     def spin_once(self, timeout_sec: float | None = None) -> None:
         """Wait for something to do, and do it.
 

@@ -208,8 +208,10 @@ class _Host(threading.Thread):
 
     def finish(self) -> None:
         if self.executor is not None:
-            self.executor.shutdown()
+            self.executor.stop()
         self.join()
+        if self.executor is not None:
+            self.executor.shutdown()
 
 
 def _set_by_signals(stop: threading.Event) -> None:

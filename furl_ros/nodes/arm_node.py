@@ -427,7 +427,7 @@ class ArmNode(FurlNode):
         self.limits.restart()
         self.moving = step.kind != WAIT_FOR_READY
         if self.config.dry_run and self.moving:
-            self.show(f'reset: {step.kind}')
+            self.get_logger().info(f'would send: reset: {step.kind}')
             self.episodes.step_done(step, now)
         elif step.kind == MOVE:
             self.on_its_way = True

@@ -252,3 +252,36 @@ def test_what_a_callback_raises_ends_the_spinning(node):
     with pytest.raises(RuntimeError, match='broken'):
         executor.spin()
     executor.shutdown()
+
+
+def test_it_is_stopped_while_it_looks_for_work(node, monkeypatch):
+    """What it looks at stays until it has returned; shutdown alone took it away at times."""
+    executor = Executor()
+    executor.add_node(node)
+    looking, go_on, errors = threading.Event(), threading.Event(), []
+    look = executor._wait_for_ready_callbacks
+
+    def look_slowly(*arguments):
+        looking.set()
+        assert go_on.wait(PATIENCE_S)
+        return look(*arguments)
+
+    monkeypatch.setattr(executor, '_wait_for_ready_callbacks', look_slowly)
+    monkeypatch.setattr(bridge_executor, 'LOOK_ROUND_S', 0.0)
+
+    def run():
+        try:
+            executor.spin()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    executor.wake()
+    assert looking.wait(PATIENCE_S)
+    executor.stop()
+    go_on.set()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    executor.shutdown()
+    assert not errors

@@ -162,7 +162,7 @@ def test_the_profiles_of_other_arms_drive_the_stand_in(tmp_path, profile, comman
     domain, run = new_domain(), tmp_path / 'run'
     with (
         Probe(domain) as probe,
-        run_node(domain, 'mock_arm_node', width=160, height=120) as mock,
+        run_node(domain, 'mock_arm_node', width=160, height=120, servo_timeout=5.0) as mock,
     ):
         observations = probe.record(Observation, 'observation')
         scores = probe.record(FrameScore, 'frame_score')

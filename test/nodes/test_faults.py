@@ -36,6 +36,8 @@ def test_a_node_that_stands_still_is_waited_for(tmp_path, name):
     """The learner goes as far ahead as the queues hold, then waits, and says so."""
     domain = new_domain()
     settings = {'total_steps': 1_500, 'checkpoint_every': 300, 'run_folder': tmp_path / 'run'}
+    # No success by accident: the heads learn from its episode only up to it.
+    settings['task'] = 'peg-insert-side-v3'
     with Probe(domain) as probe, launch(domain, tmp_path, **settings) as graph:
         probe.command = graph
         statuses = probe.record(TrainingStatus, 'training_status')
@@ -53,9 +55,9 @@ def test_a_node_that_stands_still_is_waited_for(tmp_path, name):
     heads, meta = read_alignment(checkpoints(tmp_path / 'run')[-1])
     assert trainer['steps'] == meta['transitions'] == 1_500
     assert len(np.unique(replay['stamp'])) == 1_500
-    rings = [heads[ring]['embeddings'] for ring in ('positives', 'negatives')]
-    frames = {row.tobytes() for ring in rings for row in ring}
-    assert frames == {row.tobytes() for row in replay['embedding']}
+    assert len(heads['positives']['embeddings']) == 0
+    aligned, replayed = heads['negatives']['embeddings'], replay['embedding']
+    np.testing.assert_array_equal(np.unique(aligned, axis=0), np.unique(replayed, axis=0))
 
 
 def test_a_killed_launch_takes_its_nodes_with_it(tmp_path):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people see of a run, without ROS."""
+"""What people are shown of a run: pictures and scenes, without ROS."""

@@ -323,12 +323,15 @@ class WebNode(FurlNode):
 def rows_of(status: TrainingStatus) -> dict[str, str]:
     """Where a run stands, for people."""
     state = STATES[status.state] if status.state < len(STATES) else str(status.state)
+    # Of a run that goes on it says once more what the rows below say.
+    if status.detail and status.state not in (TrainingStatus.WARMUP, TrainingStatus.TRAINING):
+        state += f': {status.detail}'
     left = '-'
     if status.steps_per_second > 0:
         missing = max(0, status.target_steps - status.total_steps)
         left = str(datetime.timedelta(seconds=round(missing / status.steps_per_second)))
     return {
-        'state': f'{state}: {status.detail}' if status.detail else state,
+        'state': state,
         'steps': f'{status.total_steps:,} of {status.target_steps:,}',
         'speed': f'{text_of(status.steps_per_second, ".1f")} steps/s, {left} left',
         'success': f'{text_of(status.success_rate)} (last 20 episodes),'

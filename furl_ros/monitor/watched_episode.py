@@ -71,13 +71,15 @@ class WatchedEpisode:
             if stamp in self._steps:
                 return
             self._steps.clear()
+            self._scores.clear()
             self._scored = 0
         self._newest = stamp
         self._steps[stamp] = step
         if step.step == 0 or len(self._steps) > MOST_STEPS:
             kept = list(self._steps.items())[-MOST_STEPS // 2 :]
             self._steps = {s: seen for s, seen in kept if step.episode - seen.episode in (0, 1)}
-            self._scores = {s: score for s, score in self._scores.items() if s in self._steps}
+            first = next(iter(self._steps))
+            self._scores = {s: score for s, score in self._scores.items() if s >= first}
         if stamp in self._scores:
             self._scored = stamp
 

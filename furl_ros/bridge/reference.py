@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said about the nodes' parameters, made from the settings.
+"""Pages of the reference that are made from the code, and the help of each node.
 
-docs/parameters.md (``python -m furl_ros.bridge.reference``) and the help of each node.
+``python -m furl_ros.bridge.reference PAGE > docs/PAGE.md``; without PAGE, that of the parameters.
 """
 
 import ast
 import dataclasses
 import importlib.util
 import json
+import math
+import sys
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 from furl_ros.bridge.config import (
@@ -21,6 +24,7 @@ from furl_ros.bridge.config import (
     SimNodeConfig,
 )
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
+from furl_ros.core.health import EVERYWHERE, RULES, WINDOW_S, Rule
 from furl_ros.core.settings import accepted
 from sim.config import SimConfig
 from sim.mock_arm.config import ArmConfig, CameraConfig, FaultConfig
@@ -60,6 +64,30 @@ start of a node (read-only afterwards); `ros2 param describe` shows the same tex
 those that the launch file works out itself (sources, threads, names) are better left to it.
 Those of `mock_arm_node` are launch arguments of `mock_arm.launch.py`.
 """
+DIAGNOSTICS_HEAD = f"""\
+<!-- SPDX-License-Identifier: Apache-2.0 -->
+# Diagnostics
+
+Made by `python -m furl_ros.bridge.reference diagnostics > docs/diagnostics.md`.
+
+Once a second every node says in `/diagnostics` how it is: OK, WARN or ERROR, one line with the
+reasons, and its values. rqt's runtime monitor shows them; so does `ros2 topic echo /diagnostics`.
+It is
+
+- WARN while something that is counted has grown in the last {WINDOW_S:.0f} seconds: messages that
+  could not be used, frames that were dropped, steps without a fresh action. The line says how many
+  of what ([what bad messages do](topics.md#what-bad-messages-do)); the totals stay in the values.
+- WARN or ERROR while a value is beyond a limit of the tables below. When it gets there, the log
+  says so, too.
+- ERROR while a training has failed, or an arm is stopped ([a real robot](real-robot.md)).
+
+When the cause is over, so is the warning. A node of which nothing comes at all stands still or has
+gone.
+
+All nodes also tell `cpu_s` and `uptime_s` (seconds), `memory_mb` (what the process holds), and
+`stage/<name>_s` and `_calls` (where the time went). Rates (`frames_per_s`, `steps_per_s`) are those
+of the last {WINDOW_S:.0f} seconds, `heads_age_s` is how long the heads in use have been the same.
+"""
 
 
 def table(*kinds: type) -> str:
@@ -77,6 +105,22 @@ def table(*kinds: type) -> str:
 def reference() -> str:
     """The whole page."""
     return HEAD + ''.join(f'\n## {node}\n\n{table(*kinds)}' for node, kinds in NODES.items())
+
+
+def limits(rules: Iterable[Rule]) -> str:
+    """A Markdown table of the limits of values."""
+    lines = ['| value | WARN | ERROR | meaning |', '|---|---|---|---|']
+    for rule in rules:
+        side = 'under' if rule.low_is_bad else 'over'
+        bounds = [f'{side} {x:,g}' if math.isfinite(x) else '' for x in (rule.warn, rule.error)]
+        lines.append(f'| `{rule.value}` | {bounds[0]} | {bounds[1]} | {rule.meaning} |')
+    return '\n'.join(lines) + '\n'
+
+
+def diagnostics() -> str:
+    """The page of the limits in /diagnostics."""
+    parts = {'Every node': EVERYWHERE} | {node: rules for node, rules in RULES.items() if rules}
+    return DIAGNOSTICS_HEAD + ''.join(f'\n## {n}\n\n{limits(rules)}' for n, rules in parts.items())
 
 
 def node_help(node: str) -> str:
@@ -102,5 +146,7 @@ def node_help(node: str) -> str:
     return '\n'.join(lines) + '\n'
 
 
+PAGES = {'parameters': reference, 'diagnostics': diagnostics}
+
 if __name__ == '__main__':
-    print(reference(), end='')
+    print(PAGES[sys.argv[1] if sys.argv[1:] else 'parameters'](), end='')

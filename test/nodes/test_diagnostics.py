@@ -8,40 +8,16 @@ import time
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticStatus
 from graph_support import Probe, new_domain, run_node
 
 from furl_interfaces.msg import Action
-from furl_ros.bridge.qos import EVENTS, LOCKSTEP
+from furl_ros.bridge.qos import LOCKSTEP
 from furl_ros.bridge.steps import to_action
 from furl_ros.core.health import EVERYWHERE, RULES
 
+OK, WARN = DiagnosticStatus.OK, DiagnosticStatus.WARN
 LEARNING = ('sim_node', 'reward_node', 'alignment_node', 'learner_node')
-
-
-class Heard:
-    """A running sim_node, and the newest that it said of itself."""
-
-    def __init__(self, probe, command):
-        self.probe, self.command = probe, command
-        self.at = time.monotonic()
-        self.status = DiagnosticStatus(level=DiagnosticStatus.STALE)
-        probe.listen(DiagnosticArray, '/diagnostics', EVENTS, self.on_diagnostics)
-        self.wait_for(DiagnosticStatus.OK)
-
-    def on_diagnostics(self, message):
-        (self.status,), self.at = message.status, time.monotonic()
-
-    @property
-    def values(self):
-        return {pair.key: pair.value for pair in self.status.values}
-
-    def wait_for(self, level, text=''):
-        """Wait until the node says so."""
-        self.probe.wait(
-            lambda: self.status.level == level and text in self.status.message,
-            f'{level} {text!r}; the newest is {self.status}',
-        )
 
 
 @contextlib.contextmanager
@@ -49,30 +25,32 @@ def simulator():
     domain = new_domain()
     with Probe(domain) as probe, run_node(domain, 'sim_node', task='drawer-close-v3') as command:
         probe.command = command
-        yield Heard(probe, command)
+        probe.wait_for_level('sim_node', OK)
+        yield probe
 
 
 def test_a_count_warns_while_it_grows_and_its_total_stays():
-    with simulator() as heard:
-        assert 'bad actions' not in heard.values
-        actions = heard.probe.node.create_publisher(Action, 'action', LOCKSTEP)
-        heard.probe.wait(actions.get_subscription_count)
+    with simulator() as probe:
+        assert 'bad actions' not in probe.diagnostics['sim_node']
+        actions = probe.node.create_publisher(Action, 'action', LOCKSTEP)
+        probe.wait(actions.get_subscription_count)
         actions.publish(to_action(1, np.full(4, np.nan, np.float32), 'test'))
-        heard.wait_for(DiagnosticStatus.WARN, '1 bad actions in 10 s')
-        heard.wait_for(DiagnosticStatus.OK)
-        assert heard.values['bad actions'] == '1'
-        assert heard.status.message == 'waiting for reset'
+        probe.wait_for_level('sim_node', WARN, '1 bad actions in 10 s')
+        probe.wait_for_level('sim_node', OK)
+        assert probe.diagnostics['sim_node']['bad actions'] == '1'
+        assert probe.statuses['sim_node'].message == 'waiting for reset'
 
 
 def test_a_value_warns_while_it_is_beyond_its_limit_and_the_log_says_so():
-    with simulator() as heard:
-        os.killpg(heard.command.process.pid, signal.SIGSTOP)
-        heard.probe.wait(lambda: time.monotonic() > heard.at + 3, 'silence')
-        os.killpg(heard.command.process.pid, signal.SIGCONT)
-        heard.wait_for(DiagnosticStatus.WARN, 'lag_s is ')
-        heard.command.wait_for(r'\[WARN\].*lag_s is \S+, over 1\n')
-        heard.wait_for(DiagnosticStatus.OK)
-        assert float(heard.values['lag_s']) < 1
+    with simulator() as probe:
+        os.killpg(probe.command.process.pid, signal.SIGSTOP)
+        again = time.monotonic() + 3
+        probe.wait(lambda: time.monotonic() > again, 'the end of the stop')
+        os.killpg(probe.command.process.pid, signal.SIGCONT)
+        probe.wait_for_level('sim_node', WARN, 'lag_s is ')
+        probe.command.wait_for(r'\[WARN\].*lag_s is \S+, over 1\n')
+        probe.wait_for_level('sim_node', OK)
+        assert float(probe.diagnostics['sim_node']['lag_s']) < 1
 
 
 @pytest.mark.parametrize('node', LEARNING)

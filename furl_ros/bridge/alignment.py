@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from std_msgs.msg import Float64
 
 from furl_interfaces.msg import PromptEmbedding, RewardHeads
 from furl_interfaces.srv import SaveCheckpoint
@@ -32,6 +33,7 @@ from furl_ros.core.trainer import Trainer
 SAVE_S = 10.0  # seconds that a checkpoint waits for the alignment's part, at least
 ASK_AGAIN_S = 8.0  # seconds without an answer after which it is asked again
 POLL_S = 0.5
+MOST_LOSS = 1e6  # no head loss comes near: a stranger said so
 
 
 class Alignment:
@@ -46,8 +48,10 @@ class Alignment:
         scoring: how embeddings become the VLM reward.
 
     Attributes:
-        stage: of the head training, as the alignment said last.
+        stage, negatives, loss: of the head training, as the alignment said last: its stage, frames
+            in the ring of the negatives, the sum of its losses (NaN: none yet).
         embeddings: of prompt, goal image and baseline prompt, float32 [E] or None.
+        prompt: the task in words.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class Alignment:
         method: Method,
         scoring: ScoringConfig,
     ) -> None:
-        self.stage = 0
+        self.stage = self.negatives = 0
+        self.loss = math.nan
         self.embeddings: tuple[np.ndarray | None, ...] = (None, None, None)
+        self.prompt = ''
         self._node, self._sources, self._name = node, sources, config.alignment
         self._method, self._scoring = method, scoring
         every = config.publish_every if method.heads == 'trained' else 0
@@ -69,6 +75,7 @@ class Alignment:
         for kind, topic, handler in (
             (PromptEmbedding, 'prompt_embedding', self._on_prompt),
             (RewardHeads, 'reward_heads', self._on_heads),
+            (Float64, 'head_loss', self._on_loss),
         ):
             node.create_subscription(kind, topic, lambda m, h=handler: inbox.put(h, m), LATCHED)
         self._service = f'{self._name}/save_checkpoint'
@@ -86,9 +93,13 @@ class Alignment:
         }
         return [name for name, is_here in here.items() if not is_here]
 
-    def begin(self, trainer: Trainer) -> None:
-        """Training begins: this trainer gets goal image and heads from now on."""
-        self._trainer = trainer
+    def begin(self, trainer: Trainer, on_prompt: Callable[[str], None]) -> None:
+        """Training begins: this trainer gets prompt, goal image and heads from now on.
+
+        Args:
+            on_prompt: told each further prompt.
+        """
+        self._trainer, self._on_new_prompt = trainer, on_prompt
         self._versions.begin(trainer, self._most_transitions)
 
     def give_due_heads(self) -> bool:
@@ -180,8 +191,14 @@ class Alignment:
         self.embeddings = text, goal, baseline
         for source in self._sources:
             source.embedding_width = len(text)
-        if self._trainer is not None and goal is not None:
+        before, self.prompt = self.prompt, message.prompt
+        if self._trainer is None:
+            return
+        if goal is not None:
             self._trainer.set_goal(goal)
+        if self.prompt != before:
+            self._trainer.set_text(text)
+            self._on_new_prompt(self.prompt)
 
     def _on_heads(self, message: RewardHeads) -> None:
         """A version of the heads: used from the next update on, or when it is due."""
@@ -203,10 +220,15 @@ class Alignment:
         except ValueError as error:
             self._node.count_bad('bad heads', str(error))
             return
-        self.stage = message.stage
+        self.stage, self.negatives = message.stage, message.negatives
         for source, stamp in zip(self._sources, message.newest, strict=False):
             source.aligned(to_ns(stamp))
         self._versions.add(heads, message.version, message.transitions)
+
+    def _on_loss(self, message: Float64) -> None:
+        """For people alone: it names no run."""
+        if abs(message.data) <= MOST_LOSS:
+            self.loss = message.data
 
     @property
     def _most_transitions(self) -> float:

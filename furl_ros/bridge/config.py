@@ -155,7 +155,7 @@ class RewardNodeConfig:
     """Parameters of the node beside those of the model."""
 
     method: str = setting('furl', 'Method of the comparison.', choices=tuple(METHODS))
-    prompt: str = setting('', 'The task in words.')
+    prompt: str = setting('', 'The task in words.', live=True)
     baseline_prompt: str = setting(
         'a robot arm beside a table', 'Scoring goal_baseline: the scene in words, without the task.'
     )

@@ -23,7 +23,7 @@ from furl_ros.bridge.config import (
 from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
-from furl_ros.core.run import check_fit, find_checkpoint, load_config, run_of
+from furl_ros.core.run import check_fit, config_at, find_checkpoint, run_of
 from furl_ros.core.scorings import (
     GOAL_IMAGE,
     accepted_scorings,
@@ -204,7 +204,7 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
     _check(known | chosen)
     if chosen.get('resume'):
         checkpoint = find_checkpoint(chosen['resume'])
-        stored = load_config(run_of(checkpoint))
+        stored = config_at(checkpoint)
         chosen |= {name: value for name, value in stored.items() if name in known} | typed
         chosen['resume'] = str(checkpoint)
         check_fit(checkpoint, known | chosen)

@@ -14,15 +14,17 @@ from typing import Any, Protocol
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import ParameterDescriptor, ParameterType
+from rcl_interfaces.msg import ParameterDescriptor, ParameterType, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.service import Service
 from rclpy.signals import SignalHandlerOptions
 
 from furl_ros.bridge.config import RunConfig
 from furl_ros.bridge.executor import Executor
 from furl_ros.bridge.leaving import leave
+from furl_ros.bridge.live import Live
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.health import EVERYWHERE, RULES, WINDOW_S, Finding, Level, Recent, judge
@@ -54,11 +56,13 @@ class FurlNode(Node):
 
     Attributes:
         gather: of the executor; to be set before the end of ``__init__``.
+        live: parameters that may be changed while the node runs.
     """
 
     gather = 0.0
 
     def __init__(self, name: str) -> None:
+        self.live = Live()
         super().__init__(name)
         # Stamps of a run come from one clock. rclpy would let it be changed in the middle.
         self.set_descriptor(
@@ -128,6 +132,17 @@ class FurlNode(Node):
                 return srv_type.Response()
 
         return super().create_service(srv_type, srv_name, serve, **named)
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Change parameters that may be changed; says why where one may not."""
+        if all(self.has_parameter(parameter.name) for parameter in parameter_list):
+            refusal = self.live.refusal(parameter_list)
+            if refusal:
+                return SetParametersResult(successful=False, reason=refusal)
+        result = super().set_parameters_atomically(parameter_list)
+        if result.successful:
+            self.live.changed(parameter_list)
+        return result
 
     @property
     def run_id(self) -> str:

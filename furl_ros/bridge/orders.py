@@ -18,10 +18,11 @@ RESULT_WAIT_S = 0.5  # seconds that the middleware has to deliver the result of 
 
 
 class Orders:
-    """~/start, ~/cancel, ~/save_checkpoint and train: received here, carried out elsewhere.
+    """~/start, ~/cancel, ~/pause, ~/resume, ~/save_checkpoint and train: received here.
 
     The main thread takes an order with ``take`` and says with ``end`` what came of it; meanwhile it
-    looks at ``cancelled`` and ``take_save``. Everything else happens in the executor's thread.
+    looks at ``cancelled``, ``paused`` and ``take_save``. Everything else happens in the executor's
+    thread.
 
     Args:
         node: makes services, action and timer.
@@ -34,11 +35,14 @@ class Orders:
         self._targets: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._busy = self._save_asked = False
         self._cancel = threading.Event()
+        self._pause = threading.Event()
         self._goal: ServerGoalHandle | None = None
         self._goal_done: Future | None = None
         self._outcome: Train.Result | None = None
         node.create_service(Trigger, '~/start', self._on_start)
         node.create_service(Trigger, '~/cancel', self._on_cancel)
+        node.create_service(Trigger, '~/pause', self._on_pause)
+        node.create_service(Trigger, '~/resume', self._on_resume)
         node.create_service(Trigger, '~/save_checkpoint', self._on_save)
         self._action = ActionServer(
             node,
@@ -70,6 +74,11 @@ class Orders:
         """Whether the training is to end now."""
         return self._cancel.is_set()
 
+    @property
+    def paused(self) -> bool:
+        """Whether the training is to stand still until further notice."""
+        return self._pause.is_set()
+
     def take_save(self) -> bool:
         """Whether a checkpoint was asked for since the last call."""
         if not self._save_asked:
@@ -81,6 +90,7 @@ class Orders:
         """The order was carried out, or could not be; the next one may come."""
         self._outcome = result
         self._busy = False
+        self._pause.clear()
 
     def await_result_sent(self, stop: threading.Event) -> None:
         """Before leaving: let the client of a Train goal hear how it ended."""
@@ -102,6 +112,23 @@ class Orders:
         response.success = self._busy
         response.message = 'stopping' if self._busy else 'not training'
         self._cancel.set()
+        return response
+
+    def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """~/pause: stand still as soon as nothing is lost by it, until ~/resume."""
+        response.success = self._busy and not self.paused
+        if response.success:
+            response.message = 'pausing'
+            self._pause.set()
+        else:
+            response.message = 'paused already' if self._busy else 'not training'
+        return response
+
+    def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """~/resume: go on after ~/pause."""
+        response.success = self.paused
+        response.message = 'going on' if self.paused else 'not paused'
+        self._pause.clear()
         return response
 
     def _on_save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -20,7 +20,7 @@ def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
     descriptor = ParameterDescriptor(
         description=meta['doc'],
         additional_constraints=accepted(field),
-        read_only=True,
+        read_only=not meta['live'],
         dynamic_typing=True,
     )
     if meta['low'] is not None or meta['high'] is not None:
@@ -43,7 +43,7 @@ def _descriptor(field: dataclasses.Field) -> ParameterDescriptor:
 
 
 def declare(node: Node, kind: type[T]) -> T:
-    """Declare one read-only parameter per field and return the checked settings.
+    """Declare one parameter per field, read-only unless live, and return the checked settings.
 
     A parameter that is declared already (by another settings dataclass with the same field) is
     read, not declared again.

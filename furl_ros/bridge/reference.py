@@ -49,7 +49,8 @@ USAGE = """\
 usage: ros2 run furl_ros {node} [--ros-args -p NAME:=VALUE ... --params-file FILE]
 
 Values are written as in YAML; FILE is one such as config/quick.yaml. Parameters are read at the
-start. {launch}
+start; those that are live may be changed afterwards by `ros2 param set`.
+{launch}
 """
 LAUNCH = """\
 A whole graph is started by `ros2 launch furl_ros train.launch.py`, which takes each of them
@@ -66,7 +67,8 @@ HEAD = """\
 # Parameters
 
 Made by `python -m furl_ros.bridge.reference > docs/parameters.md`. Parameters are read at the
-start of a node (read-only afterwards); `ros2 param describe` shows the same texts and ranges. In
+start of a node. Those that are live may be changed afterwards ([live control](control.md)); the
+others refuse, and say why. `ros2 param describe` shows the same texts and ranges. In
 `train.launch.py` each is also a launch argument (`gamma:=0.98`) and a setting of `params_file`;
 those that the launch file works out itself (sources, threads, names) are better left to it.
 Those of `mock_arm_node` are launch arguments of `mock_arm.launch.py`.
@@ -117,8 +119,8 @@ def table(*kinds: type) -> str:
     for kind in kinds:
         for field in dataclasses.fields(kind):
             default = list(field.default) if isinstance(field.default, tuple) else field.default
+            text = cell(field.metadata['doc'] + (' Live.' if field.metadata['live'] else ''))
             values = accepted(field) or f'any {type(field.default).__name__}'
-            text = cell(field.metadata['doc'])
             lines.append(f'| `{field.name}` | `{default!r}` | {values} | {text} |')
     return '\n'.join(lines) + '\n'
 
@@ -191,6 +193,8 @@ def node_help(node: str) -> str:
         text = field.metadata['doc']
         if accepted(field):
             text += f' Accepted: {accepted(field)}.'
+        if field.metadata['live']:
+            text += ' Live.'
         lines.append(f'  {field.name} ({kind}, default: {json.dumps(default)})')
         lines.append(textwrap.indent(textwrap.fill(text, WIDTH, break_on_hyphens=False), ' ' * 6))
     return '\n'.join(lines) + '\n'

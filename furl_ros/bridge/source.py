@@ -154,8 +154,8 @@ class Source:
         return time.monotonic() - self._owed_since if owes else 0.0
 
     @property
-    def is_cut_short(self) -> bool:
-        """Whether its episode is over without its last step: that could not be scored."""
+    def is_over(self) -> bool:
+        """Whether its episode has ended, and all that can be learned from it was taken."""
         ended = self._before is not None and self._before.last
         return ended and not (self._asked_robot or self.join.in_flight or self.ready)
 

@@ -15,6 +15,17 @@ from furl_ros.core.reporting import Reporter
 from furl_ros.core.settings import SettingError
 from furl_ros.core.trainer import Trainer
 
+# Of the message: NaN where there is none yet.
+FIGURES = (
+    'success_rate',
+    'eval_success_rate',
+    'rho',
+    'vlm_reward',
+    'vlm_actor_loss',
+    'vlm_critic_loss',
+    'sac_actor_loss',
+    'sac_critic_loss',
+)
 SAY_AGAIN_S = 5.0  # seconds between two lines about the same wait
 
 
@@ -94,12 +105,15 @@ class Status:
             detail=self.detail,
             target_steps=self.target,
             stage=self._alignment.stage,
+            negatives=self._alignment.negatives,
+            head_loss=self._alignment.loss,
             run_folder=str(Path(self._config.run_folder).expanduser().resolve()),
         )
         message.header.stamp = self._node.get_clock().now().to_msg()
-        message.success_rate = message.eval_success_rate = math.nan
+        for name in FIGURES:
+            setattr(message, name, math.nan)
         if self.has_begun:
-            for name, value in self._trainer.report().items():
+            for name, value in (self._trainer.report() | self._trainer.now()).items():
                 setattr(message, name, value)
             message.steps_per_second = self._reporter.rate
             message.eval_success_rate = self._trainer.eval_success_rate

@@ -178,6 +178,19 @@ class Aligner:
         """Whether the heads begin as what the model knows."""
         return self.config.heads == ANCHORED and self.method.heads == 'trained'
 
+    def set_text(self, embedding: np.ndarray) -> bool:
+        """Use this prompt (raw embedding, float32 [E]); rings and what was learned are kept.
+
+        Returns:
+            Whether the heads are others by it: they began as the cosine with the prompt.
+        """
+        self.text = torch.from_numpy(np.array(embedding, np.float32))
+        if not self.anchored or self.goal is not None:
+            return False
+        self.heads.anchor.copy_(F.normalize(self.text, dim=-1))
+        self.version += 1
+        return True
+
     def set_goal(self, embedding: np.ndarray) -> None:
         """Use this goal image (raw embedding, float32 [E]), where the method uses one."""
         if not self.method.goal_image:

@@ -26,7 +26,9 @@ class TrainConfig:
     updates_per_step: int = setting(
         1, 'Gradient steps of each agent per environment step.', low=1, high=100
     )
-    rho: float = setting(0.05, 'Weight of the VLM reward beside the task reward.', low=0, high=1e3)
+    rho: float = setting(
+        0.05, 'Weight of the VLM reward beside the task reward.', low=0, high=1e3, live=True
+    )
     learning_rate: float = setting(
         1e-4, 'Adam step size of actor, critics and temperature.', low=1e-8, high=1
     )
@@ -53,6 +55,7 @@ class TrainConfig:
         ' (symmetric sampling, arXiv 2302.02948, with the own successes as the demonstrations).',
         low=0,
         high=1,
+        live=True,
     )
     return_bound: bool = setting(
         False,
@@ -74,6 +77,7 @@ class TrainConfig:
         ' action space [-1, 1].',
         low=0,
         high=10,
+        live=True,
     )
     relay_turn: int = setting(
         TURN,
@@ -86,17 +90,22 @@ class TrainConfig:
         2_500, 'The relay stops for good at this many positive frames.', low=1, high=10**8
     )
     eval_every: int = setting(
-        10_000, 'Environment steps between evaluations; 0: no evaluation.', low=0, high=10**9
+        10_000,
+        'Environment steps between evaluations; 0: no evaluation.',
+        low=0,
+        high=10**9,
+        live=True,
     )
-    eval_episodes: int = setting(1, 'Episodes per evaluation.', low=1, high=1_000)
+    eval_episodes: int = setting(1, 'Episodes per evaluation.', low=1, high=1_000, live=True)
     checkpoint_every: int = setting(
         10_000,
         'Environment steps between checkpoints, written at the next end of an episode; 0: only'
         ' at the end.',
         low=0,
         high=10**9,
+        live=True,
     )
-    keep_checkpoints: int = setting(2, 'Checkpoints that are kept.', low=1, high=10**6)
+    keep_checkpoints: int = setting(2, 'Checkpoints that are kept.', low=1, high=10**6, live=True)
 
 
 @dataclass(frozen=True)

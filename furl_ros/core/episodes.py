@@ -52,14 +52,14 @@ class Robot(Paced, Protocol):
     Attributes:
         newest: stamp of its newest observation; the next episode comes after it.
         period_ns: time between two stamps of a lock-step episode, nanoseconds.
-        is_cut_short: its episode is over without its last step: that could not be scored.
+        is_over: its episode has ended, and all that can be learned from it was taken.
         restarted: its process began anew, so that its episode cannot go on.
     """
 
     todo: Sensed | None
     newest: int
     period_ns: int
-    is_cut_short: bool
+    is_over: bool
     restarted: bool
 
     def reset(self, seed: int) -> None:
@@ -181,7 +181,8 @@ class Episodes:
 
     def mend(self, robot: Robot) -> None:
         """Ask for another episode where a robot's own cannot go on."""
-        if robot.is_cut_short and self._pacing.wants_more:
+        # Where its last step was taken in, the next one was asked for there and then.
+        if robot.is_over and self._pacing.wants_more:
             self._counts['episodes whose last step could not be scored'] += 1
             self.start(robot)
         robot.retry()

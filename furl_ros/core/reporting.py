@@ -104,6 +104,10 @@ class Reporter:
             if name != 'total_steps':
                 self.board.add_scalar(name if '/' in name else f'run/{name}', value, step)
 
+    def go_on(self) -> None:
+        """After a pause: the time until now does not count for the speed."""
+        self._written = time.monotonic()
+
     def line(self, trainer: Trainer, target: int, stage: int) -> str:
         """Where the run stands, in one line."""
         speed = ''

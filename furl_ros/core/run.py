@@ -3,7 +3,9 @@
 
 import contextlib
 import csv
+import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from furl_ros.core.storage import to_disk, whole_folder, write_whole
 CONFIG = 'config.yaml'
 CHECKPOINTS = 'checkpoints'
 LOCK = '.lock'
+CHANGES, CHANGE_COLUMNS = 'changes.csv', ('total_steps', 'name', 'value')
 TRAINER_FILE, ALIGNMENT_FILE = 'trainer.safetensors', 'alignment.safetensors'
 # Settings of one start, not of the run: not written to config.yaml.
 UNSTORED = ('run_folder', 'run_config', 'resume', 'run_id', 'launch_pid')
@@ -78,13 +81,28 @@ def load_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def config_at(checkpoint: Path) -> dict[str, Any]:
+    """Settings of a run at a checkpoint: those of its start, and what was changed on the way.
+
+    Raises:
+        SettingError: a file is missing or unreadable.
+    """
+    config, table = load_config(run_of(checkpoint)), run_of(checkpoint) / CHANGES
+    number = re.fullmatch(r'step_(\d+)', Path(checkpoint).name)
+    try:
+        rows = _rows_until(table, CHANGE_COLUMNS, int(number[1])) if number else []
+        return config | {row['name']: json.loads(row['value']) for row in rows}
+    except (OSError, ValueError, csv.Error) as error:
+        raise SettingError(f'{table} cannot be read: {error}') from None
+
+
 def check_fit(checkpoint: Path, config: dict[str, Any]) -> None:
     """Check that a run may go on from a checkpoint under these settings.
 
     Raises:
         SettingError: names the first setting that differs.
     """
-    stored = load_config(run_of(checkpoint))
+    stored = config_at(checkpoint)
     for name in BOUND:
         if name in stored and name in config and stored[name] != config[name]:
             raise SettingError(
@@ -127,7 +145,7 @@ def _unwritable(folder: str | Path, error: OSError) -> str:
 class RunFolder:
     """A folder that one process writes to: it is locked until ``close``, or the process' end.
 
-    Layout: config.yaml, episodes.csv, curves.csv, evaluations.csv, tensorboard/,
+    Layout: config.yaml, changes.csv, episodes.csv, curves.csv, evaluations.csv, tensorboard/,
     checkpoints/step_<n>/, vlm_agent.zip (and sac_agent.zip with a relay).
 
     Args:
@@ -191,6 +209,14 @@ def _until(step: int, row: dict[str | None, Any], columns: tuple[str, ...]) -> b
     return None not in row.values() and first.isdecimal() and int(first) <= step
 
 
+def _rows_until(path: Path, columns: tuple[str, ...], step: int) -> list[dict[str, str]]:
+    """The rows of a table that are whole and not after ``step``; none where it is missing."""
+    if not path.exists():
+        return []
+    with open(path, newline='') as file:
+        return [row for row in csv.DictReader(file) if _until(step, row, columns)]
+
+
 class Table:
     """A CSV file with fixed columns, written row by row, that a resumed run goes on with.
 
@@ -201,10 +227,7 @@ class Table:
     """
 
     def __init__(self, path: Path, columns: tuple[str, ...], step: int) -> None:
-        rows = []
-        if path.exists():
-            with open(path, newline='') as file:
-                rows = [row for row in csv.DictReader(file) if _until(step, row, columns)]
+        rows = _rows_until(path, columns, step)
         temporary = path.with_suffix('.tmp')
         with open(temporary, 'w', newline='') as file:
             writer = csv.DictWriter(file, columns, extrasaction='ignore')
@@ -225,3 +248,25 @@ class Table:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+class Changes:
+    """changes.csv: settings of a run that were changed on the way; a resumed run has them again.
+
+    Args:
+        folder: the run's.
+        step: changes after this step belong to lost work and are dropped.
+    """
+
+    def __init__(self, folder: 'RunFolder', step: int) -> None:
+        self._path, self._step = folder.path / CHANGES, step
+        self._table = self._open() if self._path.exists() else None
+
+    def add(self, step: int, name: str, value: Any) -> None:
+        """From this step on a setting has this value."""
+        self._table = self._table or self._open()
+        row = (step, name, json.dumps(value))
+        self._table.add(dict(zip(CHANGE_COLUMNS, row, strict=True)))
+
+    def _open(self) -> Table:
+        return Table(self._path, CHANGE_COLUMNS, self._step)

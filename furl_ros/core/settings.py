@@ -53,6 +53,7 @@ def setting(
     high: float | None = None,
     choices: tuple[Any, ...] = (),
     item: type | None = None,
+    live: bool = False,
 ) -> Any:
     """Declare a dataclass field with its documentation and its accepted values.
 
@@ -65,8 +66,16 @@ def setting(
         item: type of the values of a tuple (int, float or str). Bounds and choices are then
             those of each value, and one value alone may stand for a tuple of one. A tuple without
             it holds texts.
+        live: it may be changed while a node runs.
     """
-    meta = {'doc': doc, 'low': low, 'high': high, 'choices': choices, 'item': item}
+    meta = {
+        'doc': doc,
+        'low': low,
+        'high': high,
+        'choices': choices,
+        'item': item,
+        'live': live,
+    }
     return dataclasses.field(default=default, metadata=meta)
 
 

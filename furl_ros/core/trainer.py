@@ -101,7 +101,7 @@ class Trainer:
     """Chooses actions, keeps the replay, trains both agents.
 
     Args:
-        config: hyper-parameters.
+        config: hyper-parameters; those that are live may be replaced at any time.
         observation_space, action_space: Boxes of the environment.
         text_embedding: raw phi_L(prompt), float32 [E]; None for methods without a VLM.
         scoring: how embeddings become the VLM reward.
@@ -165,6 +165,7 @@ class Trainer:
         self.vlm_reward_mean = float('nan')
         self.recent = deque[bool](maxlen=WINDOW)
         self.last_evaluation: Evaluation | None = None
+        self._acting = ''  # who chose the last action
         self._running: dict[int, Running] = {}
         # The action that is held in the warm-up, and for how many more steps, of each source.
         self._held: dict[int, tuple[np.ndarray, int]] = {}
@@ -179,6 +180,11 @@ class Trainer:
         """Success rate (any step) of the last evaluation; NaN before the first."""
         last = self.last_evaluation
         return last.success_any_step if last else float('nan')
+
+    @property
+    def agent(self) -> str:
+        """Who acts, in the words of ``Episode.phase``; '' before the first action."""
+        return self._phase({self._acting}) if self._acting else ''
 
     @property
     def owed(self) -> int:
@@ -236,6 +242,7 @@ class Trainer:
                     noise = self.generator.normal(0, self.config.partner_noise, scaled.shape)
                     scaled = np.clip(scaled + noise, -1, 1)
             self.acted += 1
+            self._acting = agent
             action = self.unscale(scaled)
             self._running[source].agents.append(agent)
             self._running[source].actions.append(action.tolist())
@@ -305,13 +312,7 @@ class Trainer:
         """Close the running episode of a source: counts positives, may end the relay."""
         running = self._running.pop(source)
         success = running.successes
-        acted = set(running.agents)
-        if acted <= {RANDOM}:
-            phase = RANDOM
-        elif not self.method.relay:
-            phase = 'sac' if not self.method.vlm else VLM
-        else:
-            phase = 'relay' if self.relay.active else VLM
+        phase = self._phase(set(running.agents))
         self.relay.add_positives(count_positives(success))
         self.replay.end_episode(source, episode, self.config.gamma)
         self.recent.append(any(success))
@@ -328,6 +329,14 @@ class Trainer:
             bool(success and success[-1]),
         )
 
+    def _phase(self, acted: set[str]) -> str:
+        """What people call it when these have acted, as the relay stands now."""
+        if acted <= {RANDOM}:
+            return RANDOM
+        if not self.method.relay:
+            return VLM if self.method.vlm else SAC
+        return 'relay' if self.relay.active else VLM
+
     def set_heads(self, heads: RewardHeads, version: int, transitions: int = 0) -> None:
         """Use these heads, that have seen so many transitions, for relabelling from now on."""
         self.heads, self.heads_version, self.heads_transitions = heads, version, transitions
@@ -335,6 +344,10 @@ class Trainer:
     def set_goal(self, goal_embedding: np.ndarray) -> None:
         """Compare with this goal image (raw embedding, float32 [E]) from now on."""
         self.goal = _tensor(goal_embedding)
+
+    def set_text(self, text_embedding: np.ndarray) -> None:
+        """Compare with this prompt (raw embedding, float32 [E]) from now on."""
+        self.text = _tensor(text_embedding)
 
     def frame_scores(self, embeddings: torch.Tensor) -> torch.Tensor:
         """What frames are worth by themselves (Phi of pairs): [B] for raw [B, E]."""
@@ -547,4 +560,19 @@ class Trainer:
             'positives': self.relay.positives,
             'relay': self.relay.active,
             'success_rate': self.success_rate,
+        }
+
+    def now(self) -> dict[str, Any]:
+        """Who acts, and what was learned last, in the terms of TrainingStatus.msg."""
+        figures, nan = self.figures(), float('nan')
+        return {
+            'agent': self.agent,
+            'replay_size': len(self.replay),
+            'rho': self.config.rho,
+            'vlm_reward': self.vlm_reward_mean,
+            **{
+                f'{agent}_{loss}': figures.get(f'{agent}/{loss}', nan)
+                for agent in (VLM, SAC)
+                for loss in ('actor_loss', 'critic_loss')
+            },
         }

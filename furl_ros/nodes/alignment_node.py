@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from builtin_interfaces.msg import Time
+from std_msgs.msg import Float64
 
 from furl_interfaces.msg import (
     FrameScore,
@@ -70,6 +71,7 @@ class AlignmentNode(FurlNode):
         self.episodes: dict[str, int] = {}
 
         self.heads_publisher = self.create_publisher(RewardHeads, 'reward_heads', LATCHED)
+        self.loss_publisher = self.create_publisher(Float64, 'head_loss', LATCHED)
         self.create_subscription(PromptEmbedding, 'prompt_embedding', self.on_prompt, LATCHED)
         for source in self.config.sources:
             prefix = f'{source}/' if source else ''
@@ -108,6 +110,8 @@ class AlignmentNode(FurlNode):
         if self.aligner is not None:
             if goal is not None:
                 self.aligner.set_goal(goal)
+            if not np.array_equal(text, self.aligner.text) and self.aligner.set_text(text):
+                self.publish_heads()
             return
         self.aligner = Aligner(
             self.align_config,
@@ -211,6 +215,8 @@ class AlignmentNode(FurlNode):
         message.stage = now.stage
         message.positives, message.negatives = now.positives, now.negatives
         self.heads_publisher.publish(message)
+        if self.losses:
+            self.loss_publisher.publish(Float64(data=sum(self.losses.values())))
 
     def on_save(
         self, request: SaveCheckpoint.Request, response: SaveCheckpoint.Response

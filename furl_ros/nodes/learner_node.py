@@ -6,10 +6,12 @@ observations, take in complete steps, make the updates they call for. When it do
 in ``core.pacing`` and ``core.episodes``.
 """
 
+import dataclasses
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -23,6 +25,7 @@ from furl_ros.bridge.convert import to_time
 from furl_ros.bridge.evaluation import EvaluationRobot
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.limits import alignment_lead
+from furl_ros.bridge.live import UNREPEATABLE
 from furl_ros.bridge.node import ERROR, OK, FurlNode, run
 from furl_ros.bridge.orders import Orders
 from furl_ros.bridge.parameters import declare
@@ -36,11 +39,14 @@ from furl_ros.core.health import Age, Level, Rate, count_not_finite, disk_left_m
 from furl_ros.core.methods import METHODS
 from furl_ros.core.pacing import Due, Pace, Pacing
 from furl_ros.core.reporting import Reporter
-from furl_ros.core.run import RunFolder, find_checkpoint
+from furl_ros.core.run import Changes, RunFolder, find_checkpoint
 from furl_ros.core.scorings import PAIRED, check_scoring
 from furl_ros.core.seeds import evaluation_seeds
 from furl_ros.core.settings import SettingError
 from furl_ros.core.trainer import Episode, Trainer
+
+# Live settings that change what is learned.
+OF_LEARNING = ('rho', 'partner_noise', 'success_share')
 
 
 class LearnerNode(FurlNode):
@@ -76,12 +82,17 @@ class LearnerNode(FurlNode):
             self.evaluator = EvaluationRobot(
                 self, self.config.eval_source, self.config.stall_timeout, lambda: self.stopped
             )
+        self.live.add(TrainConfig, self.on_change, self.check_change)
         self.status = Status(self, self.inbox, self.config, self.alignment, total_steps)
         self.orders = Orders(self, self.status, total_steps)
         self.stop = threading.Event()
         self.step_rate, self.heads_age = Rate(time.monotonic()), Age(time.monotonic())
+        # Somebody wants a rest, as of this turn of the loop; whose next episode waits for its end.
+        self.holding = False
+        self.resting: list[Source] = []
         self.result_publisher = self.create_publisher(EpisodeResult, 'episode_result', EVENTS)
         self.rate_publisher = self.create_publisher(Float64, 'success_rate', EVENTS)
+        self.changed: dict[str, Any] = {}  # settings, before there is a run folder to tell it
         # Made by the first training, once the other nodes are there, as is what comes with it.
         self.trainer: Trainer | None = None
 
@@ -100,6 +111,49 @@ class LearnerNode(FurlNode):
                 self.orders.await_result_sent(stop)
                 return int(failed)
         return 0
+
+    def check_change(self, values: dict[str, Any]) -> None:
+        """Whether settings may be changed to these; in the executor's thread.
+
+        Raises:
+            SettingError: one may not.
+        """
+        for name in values:
+            if self.config.deterministic and name in OF_LEARNING:
+                raise SettingError(UNREPEATABLE.format(name))
+        if 'rho' in values and not self.method.vlm:
+            raise SettingError(
+                f'rho weighs the VLM reward, and method {self.train_config.method} has none'
+            )
+        if values.get('eval_every') and self.evaluator is None:
+            raise SettingError(
+                'eval_every cannot be changed: the graph was started without a robot to evaluate on'
+            )
+
+    def on_change(self, values: dict[str, Any]) -> None:
+        """Settings were changed; in the executor's thread."""
+        self.inbox.put(self.change, values)
+
+    def change(self, values: dict[str, Any]) -> None:
+        """Work with these settings from now on."""
+        self.train_config = dataclasses.replace(self.train_config, **values)
+        for name, value in values.items():
+            self.tell_change(name, value)
+        if self.trainer is None:
+            return
+        self.trainer.config, steps = self.train_config, self.trainer.steps
+        if 'eval_every' in values:
+            self.evaluating = Due(values['eval_every'], steps)
+        if 'checkpoint_every' in values:
+            self.saving = Due(values['checkpoint_every'], steps)
+
+    def tell_change(self, name: str, value: Any) -> None:
+        """Say, and keep for a resumed run, that a setting has another value."""
+        self.get_logger().info(f'{name} is {value!r} from now on')
+        if self.trainer is None:
+            self.changed[name] = value
+        else:
+            self.changes.add(self.trainer.steps, name, value)
 
     @property
     def stopped(self) -> bool:
@@ -159,12 +213,15 @@ class LearnerNode(FurlNode):
         trainer = Trainer(self.train_config, *spaces, text, self.scoring, goal, baseline)
         if self.checkpoint is not None:
             trainer.load(self.checkpoint)
-        self.alignment.begin(trainer)
+        self.alignment.begin(trainer, lambda prompt: self.tell_change('prompt', prompt))
         self.stages, steps = trainer.stages, trainer.steps
         self.folder = RunFolder(
             self.config.run_folder, yaml.safe_load(self.config.run_config) or {}
         )
         self.reporter = Reporter(self.folder, steps)
+        self.changes = Changes(self.folder, steps)
+        for name, value in self.changed.items():
+            self.changes.add(steps, name, value)
         self.pacing = Pacing(self.pace(), self.sources, trainer)
         self.episodes = Episodes(self.pacing, trainer, self.counts, self.get_logger().warning)
         self.evaluating = Due(self.train_config.eval_every, steps)
@@ -208,6 +265,7 @@ class LearnerNode(FurlNode):
     def loop(self, target: int) -> None:
         """The training loop: one action, one step taken in, one update, as they become possible."""
         self.episodes.begin(target)
+        self.resting.clear()
 
         def pause() -> None:
             # A robot does not wait for a whole update. Which one then chose its action is chance.
@@ -217,10 +275,17 @@ class LearnerNode(FurlNode):
         while not self.pacing.is_done:
             if self.stopped:
                 return
+            self.holding = self.orders.paused
+            if self.holding and self.may_rest:
+                self.rest()
+                continue
+            if not self.holding:
+                self.end_rest()
             progress = self.answer()
             for source in self.sources:
                 progress |= self.take_in(source)
-                self.episodes.mend(source)
+                if not (self.holding and source.is_over):
+                    self.episodes.mend(source)
             if self.trainer.owed > 0:
                 if self.await_heads():
                     self.trainer.update(pause)
@@ -251,8 +316,40 @@ class LearnerNode(FurlNode):
                     do()
                     due.done(self.trainer.steps)
             # What is drawn for an episode belongs to it: a resumed run draws it again.
-            self.episodes.start_next(source)
+            if self.holding and not source.lockstep:
+                self.resting.append(source)
+            else:
+                self.episodes.start_next(source)
         return True
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether everybody can be left alone: one that does not wait, between two episodes."""
+        return all(source.lockstep or source.is_over for source in self.sources)
+
+    def rest(self) -> None:
+        """Stand still until the pause is over, and save when asked to."""
+        state = self.status.state
+        if self.trainer.steps > self.reporter.step:
+            self.status.report()
+        self.status.state, self.status.detail = TrainingStatus.PAUSED, 'paused'
+        self.status.publish()
+        self.get_logger().info(f'paused at step {self.trainer.steps:,}')
+        while self.orders.paused and not self.stopped:
+            with self.stages('pause'):
+                self.inbox.drain(0.1)
+            if self.orders.take_save():
+                self.save()
+        self.status.state = state
+        self.reporter.go_on()
+        if not self.stopped:
+            self.get_logger().info('going on')
+
+    def end_rest(self) -> None:
+        """Robots whose next episode has waited get it."""
+        resting, self.resting = self.resting, []
+        for source in resting:
+            self.episodes.start_next(source)
 
     def await_heads(self) -> bool:
         """Wait for the heads that belong to the next update; False when stopped."""

@@ -9,7 +9,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.task import Future
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Float64
+from std_msgs.msg import Float64, Header
 
 from furl_interfaces.msg import FrameScore, PromptEmbedding, RewardHeads
 from furl_interfaces.srv import ScoreFrames
@@ -28,6 +28,7 @@ from furl_ros.bridge.convert import (
     from_picture_msg,
     to_float_field,
 )
+from furl_ros.bridge.live import UNREPEATABLE
 from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR, VIEWS
@@ -57,6 +58,12 @@ class GoalImage(NamedTuple):
     picture: Image
 
 
+class Prompt(NamedTuple):
+    """A new prompt, waiting to be encoded."""
+
+    text: str
+
+
 class Request(NamedTuple):
     """A call of ``score_frames`` that waits for its answer."""
 
@@ -78,14 +85,9 @@ class RewardNode(FurlNode):
         check_scoring(self.config.method, self.scoring.scoring)
         if self.config.image_qos == 'lockstep':
             self.gather = self.config.gather
-        if not self.config.prompt.strip():
-            raise SettingError(
-                f'prompt is {self.config.prompt!r}; accepted: the task in words, for example'
-                " 'open a drawer'"
-            )
+        self.check_prompt(self.config.prompt)
         if not self.config.sources:
             raise SettingError("sources is empty; accepted: at least one namespace, '' for its own")
-        check_baseline(self.scoring.scoring, self.config.prompt, self.config.baseline_prompt)
         torch.set_num_threads(self.config.torch_threads)
         vlm = load_vlm(self.vlm_config)
         self.scorer = Scorer(
@@ -96,7 +98,7 @@ class RewardNode(FurlNode):
             baseline_prompt=self.config.baseline_prompt,
             views=self.config.views,
         )
-        self.jobs: queue.SimpleQueue[Frame | GoalImage | Request] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[Frame | GoalImage | Prompt | Request] = queue.SimpleQueue()
         self.frames = self.batches = 0
         # When the oldest frame of those that are scored now has come.
         self.oldest: float | None = None
@@ -137,15 +139,45 @@ class RewardNode(FurlNode):
             self.on_score_frames,
             callback_group=ReentrantCallbackGroup(),
         )
-        if not (self.config.expect_goal_image or self.scorer.waits_for_goal):
-            self.publish_prompt(None)
+        self.live.add(RewardNodeConfig, self.change, self.check_change)
+        self.goal_header = Header()
+        # What is said before the goal image is there would not be all that there is to say.
+        self.told = not (self.config.expect_goal_image or self.scorer.waits_for_goal)
+        if self.told:
+            self.publish_prompt()
         self.get_logger().info(
             f'{vlm.name} on {vlm.device}: embeddings of {vlm.embedding_dim},'
             f' {vlm.image_size} pixels; prompt {self.config.prompt!r},'
             f' scoring {self.scoring.scoring}'
         )
 
+    def check_prompt(self, prompt: str) -> None:
+        """Check that a prompt says something.
+
+        Raises:
+            SettingError: it does not, or what the baseline prompt says.
+        """
+        if not prompt.strip():
+            raise SettingError(
+                f"prompt is {prompt!r}; accepted: the task in words, for example 'open a drawer'"
+            )
+        check_baseline(self.scoring.scoring, prompt, self.config.baseline_prompt)
+
     # In the executor's thread
+
+    def check_change(self, values: dict[str, Any]) -> None:
+        """Whether the prompt may be changed to this one.
+
+        Raises:
+            SettingError: it may not.
+        """
+        self.check_prompt(values['prompt'])
+        if self.config.deterministic:
+            raise SettingError(UNREPEATABLE.format('prompt'))
+
+    def change(self, values: dict[str, Any]) -> None:
+        """Have the main thread use another prompt."""
+        self.jobs.put(Prompt(values['prompt']))
 
     def on_lost(self, event: QoSMessageLostInfo) -> None:
         """The middleware says that frames never reached us."""
@@ -174,7 +206,7 @@ class RewardNode(FurlNode):
         latencies = sorted(self.latencies.copy())
         values = {
             'model': self.scorer.vlm.name,
-            'prompt': self.config.prompt,
+            'prompt': self.scorer.prompt,
             'scoring': self.scoring.scoring,
             'frames': self.frames,
             'frames_per_s': round(rate, 1),
@@ -200,7 +232,9 @@ class RewardNode(FurlNode):
             # First, since frames may need it.
             for job in jobs:
                 if isinstance(job, GoalImage):
-                    self.publish_prompt(job.picture)
+                    self.use_goal(job.picture)
+                elif isinstance(job, Prompt):
+                    self.use_prompt(job.text)
             frames = [job for job in jobs if isinstance(job, Frame)]
             if frames:
                 self.oldest = frames[0].received
@@ -213,7 +247,7 @@ class RewardNode(FurlNode):
                     self.executor.wake()
         return 0
 
-    def take(self) -> list[Frame | GoalImage | Request]:
+    def take(self) -> list[Frame | GoalImage | Prompt | Request]:
         """What is waiting, up to a micro-batch; of a free-running camera the newest frames."""
         jobs = []
         most = self.vlm_config.micro_batch
@@ -313,24 +347,20 @@ class RewardNode(FurlNode):
             heads_version=self.scorer.heads_version,
         )
 
-    def publish_prompt(self, goal: Image | None) -> None:
-        """Publish (latched) the prompt's embedding, with those of goal image and baseline prompt.
+    def use_prompt(self, prompt: str) -> None:
+        """Score by another prompt from now on, and tell the others."""
+        self.scorer.use_prompt(prompt)
+        self.get_logger().info(f'prompt {prompt!r}')
+        if self.told:
+            self.publish_prompt()
+
+    def use_goal(self, goal: Image) -> None:
+        """Use a goal image, and tell the others; an empty one says that the task has none.
 
         Raises:
-            SettingError: the task has no goal image, and the scoring needs one.
+            SettingError: it has none, and the scoring needs one.
         """
-        message = PromptEmbedding(
-            run=self.run_id,
-            vlm=self.scorer.vlm.name,
-            prompt=self.config.prompt,
-            scoring=self.scoring.scoring,
-        )
-        message.text_embedding = to_float_field(self.scorer.vlm.encode_text(self.config.prompt))
-        if self.scorer.baseline is not None:
-            message.baseline_prompt = self.config.baseline_prompt
-            message.baseline_embedding = to_float_field(self.scorer.baseline)
-        # An empty picture says that the task has no goal image.
-        empty = goal is not None and not goal.height and not goal.width
+        empty = not goal.height and not goal.width
         if empty and self.scoring.scoring == GOAL_IMAGE:
             if self.scorer.waits_for_goal:
                 raise SettingError(
@@ -339,15 +369,33 @@ class RewardNode(FurlNode):
                 )
             self.count_bad('bad goal images', 'an empty one, after one that is in use')
             return
-        if goal is not None and not empty:
+        if not empty:
             try:
                 embedding = self.scorer.encode(from_picture_msg(goal)[None])[0]
             except ValueError as error:
                 self.count_bad('bad goal images', str(error))
                 return
             self.scorer.use_goal(embedding)
-            message.header = goal.header
-            message.goal_embedding = to_float_field(embedding)
+            self.goal_header = goal.header
+        self.told = True
+        self.publish_prompt()
+
+    def publish_prompt(self) -> None:
+        """Publish (latched) what frames are compared with: prompt, goal image, baseline."""
+        scorer = self.scorer
+        message = PromptEmbedding(
+            header=self.goal_header,
+            run=self.run_id,
+            vlm=scorer.vlm.name,
+            prompt=scorer.prompt,
+            scoring=self.scoring.scoring,
+        )
+        message.text_embedding = to_float_field(scorer.vlm.encode_text(scorer.prompt))
+        if scorer.baseline is not None:
+            message.baseline_prompt = self.config.baseline_prompt
+            message.baseline_embedding = to_float_field(scorer.baseline)
+        if scorer.goal is not None:
+            message.goal_embedding = to_float_field(scorer.goal)
         self.prompt_publisher.publish(message)
 
 

@@ -477,3 +477,24 @@ class TestAnchored:
         assert meta == other_meta
         assert arrays.keys() == other_arrays.keys()
         assert all(np.array_equal(arrays[name], other_arrays[name]) for name in arrays)
+
+
+@pytest.mark.parametrize('goal', [None, GOAL])
+@pytest.mark.parametrize('heads', ['paper', 'anchored'])
+def test_another_prompt_keeps_rings_and_what_was_learned(heads, goal):
+    other = TEXT[::-1].copy()
+    one = aligner(goal=goal, heads=heads)
+    feed(one, noise(20), success={19})
+    feed(one, noise(20, seed=1))
+    one.update()
+    learned, version = parameters(one), one.version
+    frames = noise(5, seed=2)
+    before = one.heads.score(frames, TEXT)
+    begins_with_it = heads == 'anchored' and goal is None
+    assert one.set_text(other) is begins_with_it
+    assert one.version == version + begins_with_it
+    np.testing.assert_array_equal(parameters(one), learned)
+    assert (len(one.positives), len(one.negatives)) == (20, 20)
+    after = one.heads.score(frames, one.text.numpy())
+    assert np.abs(after - before).max() > 1e-4
+    assert one.update()

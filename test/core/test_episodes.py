@@ -38,7 +38,7 @@ class Robot:
         self.period_ns, self.newest = PERIOD, 0
         self.todo, self.ready, self.wait_for = None, deque(), set()
         self.resetting = self.waits_for_scores = False
-        self.is_cut_short = self.restarted = False
+        self.is_over = self.restarted = False
         self.silent_for, self.alignment_lead, self.retries = 0.0, 0, 0
         self.seeds, self.acted = [], []
 
@@ -49,7 +49,7 @@ class Robot:
     def reset(self, seed):
         self.ready.clear()
         self.seeds.append(seed)
-        self.is_cut_short = self.restarted = False
+        self.is_over = self.restarted = False
         self.silent_for = 0.0
         self.state = np.array([seed % 97, 0], np.float32)
         self.sense(0, np.zeros(0, np.float32))
@@ -188,11 +188,11 @@ def test_an_episode_without_its_last_step_is_followed_by_the_next_where_more_is_
     robot = Robot()
     one = Learner(robot)
     one.episodes.begin(100)
-    robot.is_cut_short = True
+    robot.is_over = True
     one.episodes.mend(robot)
     assert len(robot.seeds) == 2
     assert one.counts['episodes whose last step could not be scored'] == 1
-    one.pacing.target, robot.is_cut_short = 0, True
+    one.pacing.target, robot.is_over = 0, True
     one.episodes.mend(robot)
     assert len(robot.seeds) == 2
     assert robot.retries == 2

@@ -14,10 +14,12 @@ from furl_ros.core.locks import Lock
 from furl_ros.core.methods import METHODS
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import (
+    Changes,
     RunFolder,
     Table,
     check_fit,
     check_unlocked,
+    config_at,
     find_checkpoint,
     load_config,
     run_of,
@@ -48,6 +50,30 @@ def test_the_config_is_that_of_the_start(run):
     run.close()
     RunFolder(run.path, {'task': 'other'}).close()
     assert load_config(run.path) == CONFIG
+
+
+def test_settings_that_were_changed_on_the_way_belong_to_the_checkpoints_after_it(run):
+    for step in (10, 20, 30):
+        write_checkpoint(run, step, keep=3)
+    changes = Changes(run, 0)
+    assert not (run.path / 'changes.csv').exists()
+    changes.add(15, 'rho', 0.5)
+    changes.add(25, 'prompt', 'close, "slowly"')
+    changes.add(25, 'rho', 1)
+    at = [config_at(run.path / 'checkpoints' / f'step_{step:09d}') for step in (10, 20, 30)]
+    assert at[0] == CONFIG
+    assert at[1] == CONFIG | {'rho': 0.5}
+    assert at[2] == CONFIG | {'rho': 1, 'prompt': 'close, "slowly"'}
+    # A run that goes on from an earlier checkpoint has not seen the later ones.
+    Changes(run, 20).add(22, 'rho', 2.0)
+    assert config_at(run.path / 'checkpoints' / 'step_000000030') == CONFIG | {'rho': 2.0}
+
+
+def test_changes_that_cannot_be_read_are_named(run):
+    checkpoint = write_checkpoint(run, 10)
+    (run.path / 'changes.csv').write_text('total_steps,name,value\n5,rho,{\n')
+    with pytest.raises(SettingError, match=r'changes\.csv cannot be read'):
+        config_at(checkpoint)
 
 
 @pytest.mark.parametrize('content', [None, '- a list', ': {', ''])

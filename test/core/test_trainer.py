@@ -378,6 +378,17 @@ class TestUpdates:
         expected = batch.task_rewards[:, 0].numpy() + cosines(batch.embeddings, TEXT)
         np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
 
+    def test_a_later_prompt_and_another_rho_are_used_from_the_next_update_on(self):
+        one = trainer('vlm', rho=1.0)
+        play(one, length=40, learn=False)
+        recorder = Recorder(one)
+        one.set_text(GOAL)
+        one.config = dataclasses.replace(one.config, rho=0.5)
+        one.update()
+        batch, rewards = recorder.calls[0][0], recorder.calls[0][1][VLM]
+        expected = batch.task_rewards[:, 0].numpy() + 0.5 * cosines(batch.embeddings, GOAL)
+        np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
+
     @pytest.mark.parametrize('method', ['vlm', 'furl', 'vlm-proj'])
     def test_potentials_telescope_over_each_episode(self, method):
         """With the newest heads, for interleaved robots, when the ring has wrapped."""
@@ -789,3 +800,20 @@ def test_figures_name_agent_and_loss():
     one = trainer()
     play(one)
     assert {'vlm/actor_loss', 'sac/critic_loss', 'vlm/ent_coef'} <= set(one.figures())
+
+
+def test_who_acts_is_told_in_the_words_of_the_episodes():
+    for method in METHODS:
+        one = trainer(method)
+        assert one.now()['agent'] == ''
+        assert np.isnan(one.now()['vlm_actor_loss'])
+        number = one.start_episode()
+        step(one, 0)
+        assert one.now()['agent'] == RANDOM
+        for index in range(1, CONFIG.warmup_steps + 3):
+            step(one, index)
+        told = one.now()
+        assert told['agent'] != RANDOM
+        assert told['agent'] == one.end_episode(0, number).phase
+        assert told['replay_size'] == CONFIG.warmup_steps + 3
+        assert told['rho'] == CONFIG.rho

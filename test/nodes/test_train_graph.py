@@ -187,3 +187,18 @@ def test_status_and_episode_results_agree_with_the_tables(train_run):
     assert [e.total_steps for e in train_run.episodes] == [int(row['total_steps']) for row in rows]
     assert [e.phase for e in train_run.episodes] == [row['phase'] for row in rows]
     assert [e.episode for e in train_run.episodes] == [0, 1, 2, 3]
+
+
+def test_the_status_tells_who_acts_and_what_is_learned(train_run):
+    first, last = train_run.statuses[0], train_run.statuses[-1]
+    assert first.agent == ''
+    assert (first.replay_size, first.negatives) == (0, 0)
+    learned = [
+        getattr(last, f'{name}_loss')
+        for name in ('vlm_actor', 'vlm_critic', 'sac_actor', 'sac_critic', 'head')
+    ]
+    assert np.isfinite([*learned, last.vlm_reward]).all()
+    assert last.agent == train_run.episodes[-1].phase
+    assert last.replay_size == STEPS
+    assert last.rho == pytest.approx(0.05)
+    assert last.positives + last.negatives > 0

@@ -89,6 +89,10 @@ class Scorer:
         """Compare with this goal image (raw embedding, float32 [E]) from now on."""
         self.goal = embedding
 
+    def use_prompt(self, prompt: str) -> None:
+        """Score by this prompt from now on."""
+        self.prompt = prompt
+
     def use_heads(
         self,
         version: int,

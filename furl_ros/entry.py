@@ -77,6 +77,16 @@ def camera_node() -> None:
     _node('camera_node')
 
 
+def monitor_node() -> None:
+    """``ros2 run furl_ros monitor_node``."""
+    _node('monitor_node')
+
+
+def web_node() -> None:
+    """``ros2 run furl_ros web_node``."""
+    _node('web_node')
+
+
 def mock_arm_node() -> None:
     """``ros2 run furl_ros mock_arm_node``."""
     _node('mock_arm_node')

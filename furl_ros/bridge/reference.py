@@ -21,9 +21,11 @@ from furl_ros.bridge.config import (
     ArmNodeConfig,
     CameraNodeConfig,
     LearnerNodeConfig,
+    MonitorNodeConfig,
     RewardNodeConfig,
     RunConfig,
     SimNodeConfig,
+    WebNodeConfig,
 )
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.health import EVERYWHERE, RULES, WINDOW_S, Rule
@@ -43,6 +45,8 @@ NODES = {
     'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig, RunConfig),
     'arm_node': (ArmNodeConfig, RunConfig),
     'camera_node': (CameraNodeConfig, RunConfig),
+    'monitor_node': (MonitorNodeConfig, RunConfig),
+    'web_node': (WebNodeConfig, RunConfig),
     'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
 }
 USAGE = """\
@@ -59,6 +63,8 @@ LAUNCH_ROBOT = '`ros2 launch furl_ros robot.launch.py` starts a whole graph with
 LAUNCH_ALONE = {
     'arm_node': LAUNCH_ROBOT,
     'camera_node': LAUNCH_ROBOT,
+    'monitor_node': '`ros2 launch furl_ros monitor.launch.py` starts it, too.',
+    'web_node': '`ros2 launch furl_ros monitor.launch.py viewer:=web` starts it, too.',
     'mock_arm_node': '`ros2 launch furl_ros mock_arm.launch.py NAME:=VALUE ...` does the same.',
 }
 WIDTH = 80  # columns of a description in the help

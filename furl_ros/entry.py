@@ -77,6 +77,11 @@ def camera_node() -> None:
     _node('camera_node')
 
 
+def web_node() -> None:
+    """``ros2 run furl_ros web_node``."""
+    _node('web_node')
+
+
 def mock_arm_node() -> None:
     """``ros2 run furl_ros mock_arm_node``."""
     _node('mock_arm_node')

@@ -82,6 +82,28 @@ class CameraNodeConfig:
 
 
 @dataclass(frozen=True)
+class WebNodeConfig:
+    """Parameters of the browser viewer."""
+
+    host: str = setting(
+        'localhost',
+        'Name or address to bind to; 0.0.0.0 lets other machines in, unencrypted, with the token.',
+    )
+    port: int = setting(
+        8080, 'Port of the page, or the first free one after it; 0: any.', low=0, high=65_535
+    )
+    token: str = setting(
+        '',
+        'What a browser must know to open the page. Empty: nothing on localhost, else the node'
+        ' makes one up, which its log shows.',
+    )
+    source: str = setting('', "Namespace of the robot that is shown; '' for the graph's own.")
+    rate: float = setting(
+        5.0, 'Pictures and poses per second at most, while somebody looks.', low=0.1, high=30
+    )
+
+
+@dataclass(frozen=True)
 class AlignmentNodeConfig:
     """Parameters of the node beside those of the heads."""
 

@@ -52,3 +52,11 @@ EVENTS = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 """Results and figures for people."""
+
+NEWEST = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Who only looks: the newest one is taken when there is time, and nobody waits for it."""

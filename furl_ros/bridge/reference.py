@@ -19,6 +19,7 @@ from furl_ros.bridge.config import (
     RewardNodeConfig,
     RunConfig,
     SimNodeConfig,
+    WebNodeConfig,
 )
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.settings import accepted
@@ -32,6 +33,7 @@ NODES = {
     'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig, RunConfig),
     'arm_node': (ArmNodeConfig, RunConfig),
     'camera_node': (CameraNodeConfig, RunConfig),
+    'web_node': (WebNodeConfig, RunConfig),
     'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
 }
 USAGE = """\
@@ -48,6 +50,7 @@ LAUNCH_ROBOT = '`ros2 launch furl_ros robot.launch.py` starts a whole graph with
 LAUNCH_ALONE = {
     'arm_node': LAUNCH_ROBOT,
     'camera_node': LAUNCH_ROBOT,
+    'web_node': '`ros2 launch furl_ros monitor.launch.py viewer:=web` starts it, too.',
     'mock_arm_node': '`ros2 launch furl_ros mock_arm.launch.py NAME:=VALUE ...` does the same.',
 }
 WIDTH = 80  # columns of a description in the help

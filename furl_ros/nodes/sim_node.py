@@ -22,6 +22,7 @@ from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.node import OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, VIEWS
+from furl_ros.bridge.scenes import SceneTopics
 from furl_ros.bridge.serving import Serving
 from furl_ros.bridge.steps import to_camera_info, to_observation
 from sim.config import SimConfig
@@ -29,6 +30,7 @@ from sim.envs import Step, make
 from sim.oracle import goal_image
 
 CAMERA_FRAME, WORLD_FRAME = 'camera_optical_frame', 'world'
+LOOK_ROUND_S = 1.0  # seconds after which somebody who looks on is seen while nothing moves
 
 
 class SimNode(FurlNode):
@@ -56,6 +58,8 @@ class SimNode(FurlNode):
         self.marker_publisher = self.create_publisher(Marker, 'goal_marker', LATCHED)
         self.goal_publisher = self.create_publisher(Image, 'goal_image', LATCHED)
         self.source_publisher = self.create_publisher(SourceInfo, 'source_info', LATCHED)
+        self.scene = SceneTopics(self, self.env, WORLD_FRAME)
+        self.create_timer(LOOK_ROUND_S, self.show_scene, clock=self.steady_clock)
         self.clock_publisher = None
         if self.config.publish_clock and not self.config.real_time:
             self.clock_publisher = self.create_publisher(ClockMessage, '/clock', EVENTS)
@@ -213,6 +217,12 @@ class SimNode(FurlNode):
             joints = JointState(name=self.env.joint_names, position=self.env.joint_positions())
             joints.header.stamp = message_stamp
             self.joint_publisher.publish(joints)
+        self.show_scene()
+
+    def show_scene(self) -> None:
+        """Show the scene to those who look on, from the first reset on."""
+        if self.now is not None:
+            self.scene.show(self.now.stamp)
 
     def publish_goal_marker(self) -> None:
         """Show the goal of the episode as a sphere (rviz)."""

@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The browser viewer, in a headless Chromium: on a stand-in for a run, and on a run."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import Point, Pose, PoseArray, Vector3
+from graph_support import Command, Probe, new_domain, run_node
+from rcl_interfaces.msg import SetParametersResult
+from rcl_interfaces.srv import SetParameters
+from sensor_msgs.msg import Image
+from std_msgs.msg import ColorRGBA
+from std_srvs.srv import Trigger
+from visualization_msgs.msg import Marker, MarkerArray
+
+from furl_interfaces.msg import PromptEmbedding, TrainingStatus
+from furl_ros.bridge.convert import to_image_msg
+from furl_ros.bridge.qos import LATCHED, LOCKSTEP
+
+sys.path.insert(0, str(Path(__file__).parents[2] / 'bench'))
+
+from chromium import Chromium, find_chromium
+
+# Points of the longest line that the page has drawn: the longest curve.
+COUNT_POINTS = """
+window.longest = 0;
+const lineTo = Path2D.prototype.lineTo;
+Path2D.prototype.lineTo = function (...where) {
+  this.points = (this.points || 0) + 1;
+  window.longest = Math.max(window.longest, this.points);
+  return lineTo.apply(this, where);
+};
+"""
+# viser's own pictures are drawings.
+PICTURE = "[...document.querySelectorAll('img')].map(i => i.src).find(s => !s.includes('svg'))"
+TEXT = 'document.body.innerText'
+
+needs_chromium = pytest.mark.skipif(not find_chromium()[0], reason=find_chromium()[1])
+
+
+class StandIn:
+    """What a graph shows, without one: ten pictures and one status a second.
+
+    Attributes:
+        called: services that were called, and values that were set.
+        listeners: topics of which somebody takes the messages.
+    """
+
+    TOPICS = ('camera/image_raw', 'scene', 'scene_poses', 'monitor/picture')
+
+    def __init__(self, probe: Probe, run_folder: Path) -> None:
+        self.called: list[object] = []
+        self._node = node = probe.node
+        self._steps = 0
+        self._status = TrainingStatus(
+            run='r', state=TrainingStatus.TRAINING, run_folder=str(run_folder), target_steps=1_000
+        )
+        self._publishers = {
+            'camera': node.create_publisher(Image, 'camera/image_raw', LOCKSTEP),
+            'scene': node.create_publisher(MarkerArray, 'scene', LATCHED),
+            'poses': node.create_publisher(PoseArray, 'scene_poses', 1),
+            'status': node.create_publisher(TrainingStatus, 'training_status', LATCHED),
+            'prompt': node.create_publisher(PromptEmbedding, 'prompt_embedding', LATCHED),
+        }
+        corners = [Point(x=0.1), Point(y=0.1), Point(z=0.1)]
+        size, colour = Vector3(x=0.1, y=0.2, z=0.3), ColorRGBA(r=1.0, a=1.0)
+        kinds = (Marker.CUBE, Marker.SPHERE, Marker.CYLINDER, Marker.TRIANGLE_LIST, Marker.ARROW)
+        markers = [
+            Marker(
+                id=number,
+                type=kind,
+                scale=size,
+                color=colour,
+                points=corners if kind == Marker.TRIANGLE_LIST else [],
+                pose=Pose(position=Point(x=0.2 * number)),
+            )
+            for number, kind in enumerate(kinds)
+        ]
+        self._poses = PoseArray(poses=[marker.pose for marker in markers])
+        self._publishers['scene'].publish(MarkerArray(markers=markers))
+        self._publishers['prompt'].publish(PromptEmbedding(prompt='close the drawer'))
+        for name in ('pause', 'resume', 'save_checkpoint', 'cancel'):
+            node.create_service(
+                Trigger, f'learner_node/{name}', lambda q, a, name=name: self._on_call(name, a)
+            )
+        node.create_service(Trigger, 'arm_node/estop', lambda q, a: self._on_call('estop', a))
+        node.create_service(SetParameters, 'learner_node/set_parameters', self._on_set)
+        node.create_timer(0.1, self._picture)
+        node.create_timer(1.0, self._tell)
+
+    @property
+    def listeners(self) -> set[str]:
+        return {name for name in self.TOPICS if self._node.count_subscribers(name)}
+
+    def _on_call(self, name: str, answer: Trigger.Response) -> Trigger.Response:
+        self.called.append(name)
+        answer.success, answer.message = True, f'heard <b>{name}</b>'
+        return answer
+
+    def _on_set(
+        self, request: SetParameters.Request, answer: SetParameters.Response
+    ) -> SetParameters.Response:
+        (one,) = request.parameters
+        self.called.append((one.name, one.value.double_value))
+        answer.results = [SetParametersResult(successful=False, reason='rho is too large')]
+        return answer
+
+    def _picture(self) -> None:
+        self._steps += 1
+        frame = np.full((48, 48, 3), self._steps % 256, np.uint8)
+        self._publishers['camera'].publish(to_image_msg(frame, self._steps, 'camera'))
+        self._poses.poses[0].position.y = 0.01 * (self._steps % 100)
+        self._publishers['poses'].publish(self._poses)
+
+    def _tell(self) -> None:
+        self._status.total_steps = self._steps
+        self._status.success_rate = (self._steps % 100) / 100
+        self._status.eval_success_rate = float('nan')
+        self._publishers['status'].publish(self._status)
+
+
+@pytest.fixture(scope='module')
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, Command, str]]:
+    """A stand-in, the viewer, and its address."""
+    domain = new_domain()
+    folder = tmp_path_factory.mktemp('run')
+    rows = ''.join(f'{step},0.5\n' for step in range(-100, 0))
+    (folder / 'curves.csv').write_text(f'total_steps,steps_per_second\n{rows}')
+    with Probe(domain) as probe:
+        stand_in = StandIn(probe, folder)
+        with run_node(domain, 'web_node', port=0) as viewer:
+            probe.command = viewer
+            url = viewer.wait_for(r'viewer: (http\S+)')[1]
+            yield stand_in, viewer, url
+
+
+def wait_until(condition: object, what: str) -> None:
+    """Wait until a function returns something true."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, f'waited too long for {what}'
+        threading.Event().wait(0.05)
+
+
+@needs_chromium
+def test_what_a_person_sees_and_does(stage: tuple[StandIn, Command, str]) -> None:
+    stand_in, viewer, url = stage
+    assert not stand_in.listeners
+    with Chromium() as browser:
+        browser.run_first(COUNT_POINTS)
+        browser.open(url)
+        first = browser.wait(PICTURE)
+        browser.wait(f'{PICTURE} !== {first!r}')
+        # What was before the viewer came is drawn, and grows by what comes.
+        points = browser.wait('window.longest > 100 && window.longest')
+        browser.wait(f'window.longest > {points}')
+        browser.wait(f"{TEXT}.includes('of 1,000')")
+        browser.wait("[...document.querySelectorAll('input')].some(i => /drawer/.test(i.value))")
+        assert stand_in.listeners == set(stand_in.TOPICS)
+        for label, name in (
+            ('Pause', 'pause'),
+            ('Go on', 'resume'),
+            ('Save', 'save_checkpoint'),
+            ('Stop', 'cancel'),
+            ('E-stop', 'estop'),
+        ):
+            browser.click(label)
+            wait_until(lambda name=name: name in stand_in.called, name)
+            # Shown as it is: not as part of the page.
+            browser.wait(f"{TEXT}.includes('heard <b>{name}</b>')")
+        browser.click('Evaluate')
+        browser.wait(f"{TEXT}.includes('learner_node/evaluate: nobody is there')")
+        browser.click('Set rho')
+        browser.wait(f"{TEXT}.includes('rho is too large')")
+        assert stand_in.called[-1] == ('rho', 0.0)
+        with Chromium() as late:
+            late.open(url)
+            late.wait(f'{PICTURE} && {TEXT}.includes("of 1,000")')
+        assert all(
+            request.startswith((url, 'data:', 'blob:', url.replace('http', 'ws')))
+            for request in browser.requests
+        ), browser.requests
+        assert not browser.errors
+    wait_until(lambda: not stand_in.listeners, 'the end of all listening')
+    assert viewer.process.poll() is None, viewer.output
+    assert 'Traceback' not in viewer.output

@@ -19,6 +19,7 @@ from furl_ros.bridge.config import (
     RewardNodeConfig,
     RunConfig,
     SimNodeConfig,
+    VideoNodeConfig,
     WebNodeConfig,
 )
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
@@ -34,6 +35,7 @@ NODES = {
     'arm_node': (ArmNodeConfig, RunConfig),
     'camera_node': (CameraNodeConfig, RunConfig),
     'web_node': (WebNodeConfig, RunConfig),
+    'video_node': (VideoNodeConfig, RunConfig),
     'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
 }
 USAGE = """\

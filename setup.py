@@ -58,6 +58,7 @@ setup(
             'learner_node = furl_ros.entry:learner_node',
             'arm_node = furl_ros.entry:arm_node',
             'camera_node = furl_ros.entry:camera_node',
+            'monitor_node = furl_ros.entry:monitor_node',
             'web_node = furl_ros.entry:web_node',
             'mock_arm_node = furl_ros.entry:mock_arm_node',
             'video_node = furl_ros.entry:video_node',

@@ -118,10 +118,6 @@ class Chromium:
                 return message['result']
             self._note(message)
 
-    def run_first(self, script: str) -> None:
-        """Run JavaScript in each page that is opened from now on, before its own."""
-        self.call('Page.addScriptToEvaluateOnNewDocument', source=script)
-
     def open(self, url: str) -> None:
         """Go to a page.
 

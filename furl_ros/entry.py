@@ -77,6 +77,11 @@ def camera_node() -> None:
     _node('camera_node')
 
 
+def monitor_node() -> None:
+    """``ros2 run furl_ros monitor_node``."""
+    _node('monitor_node')
+
+
 def web_node() -> None:
     """``ros2 run furl_ros web_node``."""
     _node('web_node')

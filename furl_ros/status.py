@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the graphs of this ROS domain stand.
 
-In a terminal the page goes on until Ctrl-C or the end of the graph; else, and with --once or --json,
-it is told once. The exit code is 1 where no graph is found.
+In a terminal the page goes on until Ctrl-C or the end of the graph; else, and with --once or
+--json, it is told once. The exit code is 1 where no graph is found.
 """
 
 import argparse

@@ -82,6 +82,25 @@ class CameraNodeConfig:
 
 
 @dataclass(frozen=True)
+class MonitorNodeConfig:
+    """Parameters of what makes the annotated picture and the scene for rviz."""
+
+    source: str = setting('', "Namespace of the robot that is shown; '' for the graph's own.")
+    rate: float = setting(
+        5.0, 'Pictures and scenes per second at most, while somebody looks.', low=0.1, high=10
+    )
+    width: int = setting(640, 'Width of the annotated picture in pixels.', low=160, high=1920)
+    height: int = setting(400, 'Height of the annotated picture in pixels.', low=100, high=1080)
+    place_in_state: int = setting(
+        -1,
+        "Where the gripper's place begins in the state: x, y, z in metres. -1: at 0 with a"
+        ' Meta-World task, else its path is not drawn.',
+        low=-1,
+        high=10_000,
+    )
+
+
+@dataclass(frozen=True)
 class WebNodeConfig:
     """Parameters of the browser viewer."""
 

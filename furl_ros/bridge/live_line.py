@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One line at the end of a launch's output that says where the run stands, drawn anew each second.
 
-Only a terminal gets it: the log lines scroll above. A file or a pipe gets the learner's plain lines.
+Only a terminal gets it, and the log lines scroll above. A file or a pipe gets the learner's plain
+lines.
 """
 
 import contextlib

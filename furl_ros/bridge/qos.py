@@ -60,3 +60,11 @@ NEWEST = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 """Who only looks: the newest one is taken when there is time, and nobody waits for it."""
+
+WATCHED = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=200,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+"""Who looks at a whole episode, and may miss some of it."""

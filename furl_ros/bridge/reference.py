@@ -16,6 +16,7 @@ from furl_ros.bridge.config import (
     ArmNodeConfig,
     CameraNodeConfig,
     LearnerNodeConfig,
+    MonitorNodeConfig,
     RewardNodeConfig,
     RunConfig,
     SimNodeConfig,
@@ -34,6 +35,7 @@ NODES = {
     'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig, RunConfig),
     'arm_node': (ArmNodeConfig, RunConfig),
     'camera_node': (CameraNodeConfig, RunConfig),
+    'monitor_node': (MonitorNodeConfig, RunConfig),
     'web_node': (WebNodeConfig, RunConfig),
     'video_node': (VideoNodeConfig, RunConfig),
     'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
@@ -52,6 +54,7 @@ LAUNCH_ROBOT = '`ros2 launch furl_ros robot.launch.py` starts a whole graph with
 LAUNCH_ALONE = {
     'arm_node': LAUNCH_ROBOT,
     'camera_node': LAUNCH_ROBOT,
+    'monitor_node': '`ros2 launch furl_ros monitor.launch.py` starts it, too.',
     'web_node': '`ros2 launch furl_ros monitor.launch.py viewer:=web` starts it, too.',
     'mock_arm_node': '`ros2 launch furl_ros mock_arm.launch.py NAME:=VALUE ...` does the same.',
 }

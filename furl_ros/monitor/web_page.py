@@ -5,8 +5,7 @@ import contextlib
 import html
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import compress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from socket import gethostname
 from typing import NamedTuple
 
@@ -87,6 +86,7 @@ class Page:
         self.url = f'http://{shown}:{self._server.get_port()}/{query}'
         self._shapes: list[viser.SceneNodeHandle] = []
         self._poses = np.empty((0, 7))
+        self._plots: dict[str, viser.GuiUplotHandle] = {}
         self._pictures: dict[str, viser.GuiImageHandle] = {}
         self._build(on_press, on_prompt, on_rho)
         for happened in (self._server.on_client_connect, self._server.on_client_disconnect):
@@ -142,17 +142,28 @@ class Page:
 
     def show_curves(self, curves: Curves) -> None:
         """Show the curves, whose figures are ``FIGURES``."""
-        for title, figures in PLOTS.items():
-            # uPlot finds no range for a series without a number in it.
-            steps, *columns = curves.columns(*figures)
-            drawn = [not np.isnan(column).all() for column in columns]
-            drawn[0] |= not any(drawn)
-            series = _series(figures.values(), drawn)
-            plot = self._plots[title]
-            with self._server.atomic():
-                if plot.series != series:
-                    plot.series = series
-                plot.data = (steps, *compress(columns, drawn))
+        # viser's plots find no range again once they have been empty, or their scales changed.
+        if len(curves) < 2:
+            return
+        for order, (title, figures) in enumerate(PLOTS.items()):
+            columns = curves.columns(*figures)
+            scales = _scales(columns[1:])
+            plot = self._plots.get(title)
+            if plot is not None and plot.scales == scales:
+                plot.data = columns
+                continue
+            if plot is not None:
+                plot.remove()
+            with self._curves_tab:
+                self._plots[title] = self._server.gui.add_uplot(
+                    columns,
+                    (uplot.Series(label='step'), *_series(figures.values())),
+                    title=title,
+                    scales=scales,
+                    height=PLOT_HEIGHT,
+                    padding=(12, 24, 0, 0),
+                    order=order,
+                )
 
     def show_scene(self, shapes: Sequence[Shape], poses: np.ndarray) -> None:
         """Show a scene in the place of what was there.
@@ -217,8 +228,7 @@ class Page:
         with gui.add_folder('Nodes', expand_by_default=False):
             self._health = gui.add_html('')
         panel = gui.add_panel()
-        with panel.add_tab('Curves'):
-            self._plots = {title: self._add_plot(title, PLOTS[title]) for title in PLOTS}
+        self._curves_tab = panel.add_tab('Curves')
         panel.dock_left()
         panel.set_width(PANEL_WIDTH)
         scene = self._server.scene
@@ -227,15 +237,6 @@ class Page:
         scene.configure_default_lights(cast_shadow=False)
         scene.add_light_ambient('/ambient', intensity=1.0)
         scene.add_grid('/floor', 4.0, 4.0, cell_size=0.1, section_size=1.0)
-
-    def _add_plot(self, title: str, figures: Mapping[str, str]) -> viser.GuiUplotHandle:
-        return self._server.gui.add_uplot(
-            Curves(figures).columns(*figures),
-            _series(figures.values(), [True] * len(figures)),
-            title=title,
-            scales={'x': uplot.Scale(time=False)},
-            height=PLOT_HEIGHT,
-        )
 
     def _add_shape(self, name: str, shape: Shape, pose: np.ndarray) -> viser.SceneNodeHandle:
         scene, (x, y, z) = self._server.scene, shape.size
@@ -272,13 +273,26 @@ class Page:
         self._server.initial_camera.position = tuple(middle + away * np.array((0.75, -0.6, 0.6)))
 
 
-def _series(labels: Iterable[str], drawn: Sequence[bool]) -> tuple[uplot.Series, ...]:
-    """How those curves of a plot look that are drawn; each keeps its colour."""
-    series = [
-        uplot.Series(label=label, stroke=colour, width=2, spanGaps=True)
-        for label, colour in zip(labels, COLOURS, strict=False)
-    ]
-    return (uplot.Series(label='step'), *compress(series, drawn))
+def _series(labels: Iterable[str]) -> Iterator[uplot.Series]:
+    """How the curves of a plot look."""
+    for label, colour in zip(labels, COLOURS, strict=False):
+        yield uplot.Series(label=label, stroke=colour, width=2, spanGaps=True)
+
+
+def _scales(columns: Sequence[np.ndarray]) -> dict[str, uplot.Scale]:
+    """The range of a plot: round numbers that seldom change.
+
+    uPlot would find one, but not for figures whose first one is NaN.
+    """
+    known = np.concatenate(columns)
+    known = known[np.isfinite(known)]
+    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    grid = 10.0 ** math.floor(math.log10(max(high - low, 0.1 * abs(high), 1e-6))) / 2
+    low, high = math.floor(low / grid) * grid, math.ceil(high / grid) * grid
+    return {
+        'x': uplot.Scale(time=False),
+        'y': uplot.Scale(range=(low, high if high > low else low + grid)),
+    }
 
 
 def _table(rows: Mapping[str, str]) -> str:

@@ -25,6 +25,7 @@ from furl_ros.bridge.config import (
     RewardNodeConfig,
     RunConfig,
     SimNodeConfig,
+    VideoNodeConfig,
     WebNodeConfig,
 )
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
@@ -47,6 +48,7 @@ NODES = {
     'camera_node': (CameraNodeConfig, RunConfig),
     'monitor_node': (MonitorNodeConfig, RunConfig),
     'web_node': (WebNodeConfig, RunConfig),
+    'video_node': (VideoNodeConfig, RunConfig),
     'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
 }
 USAGE = """\

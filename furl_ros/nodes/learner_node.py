@@ -43,6 +43,7 @@ from furl_ros.core.run import Changes, RunFolder, find_checkpoint
 from furl_ros.core.scorings import PAIRED, check_scoring
 from furl_ros.core.seeds import evaluation_seeds
 from furl_ros.core.settings import SettingError
+from furl_ros.core.sharing import check_wandb, share_with_wandb
 from furl_ros.core.trainer import Episode, Trainer
 
 # Live settings that change what is learned.
@@ -59,6 +60,7 @@ class LearnerNode(FurlNode):
         self.scoring = declare(self, ScoringConfig)
         self.method = METHODS[self.train_config.method]
         check_scoring(self.train_config.method, self.scoring.scoring)
+        check_wandb(self.config.wandb)
         if self.config.deterministic and len(self.config.sources) > 1:
             raise SettingError(
                 f'deterministic is True with {len(self.config.sources)} sources; accepted: one'
@@ -215,9 +217,10 @@ class LearnerNode(FurlNode):
             trainer.load(self.checkpoint)
         self.alignment.begin(trainer, lambda prompt: self.tell_change('prompt', prompt))
         self.stages, steps = trainer.stages, trainer.steps
-        self.folder = RunFolder(
-            self.config.run_folder, yaml.safe_load(self.config.run_config) or {}
-        )
+        run_config = yaml.safe_load(self.config.run_config) or {}
+        self.folder = RunFolder(self.config.run_folder, run_config)
+        if self.config.wandb:
+            share_with_wandb(self.folder, run_config)
         self.reporter = Reporter(self.folder, steps)
         self.changes = Changes(self.folder, steps)
         for name, value in self.changed.items():
@@ -383,6 +386,7 @@ class LearnerNode(FurlNode):
         if self.evaluator is None:
             return
         self.status.state = TrainingStatus.EVALUATING
+        self.status.publish()
         seeds = evaluation_seeds(self.train_config.seed, self.train_config.eval_episodes)
         try:
             with self.stages('evaluate'):

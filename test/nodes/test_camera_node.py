@@ -2,6 +2,7 @@
 """The camera node as a process; the test plays the cameras and the arm."""
 
 import contextlib
+import itertools
 import json
 import sys
 import time
@@ -265,12 +266,12 @@ def test_a_camera_on_another_clock_is_noticed(ahead):
 
 
 def test_a_silent_camera_is_told_until_it_is_back():
+    stamps = itertools.count(START, MS)
     with rig({'front': {}}) as robot:
 
         def show():
             """A picture with each look, until the diagnostics have seen it."""
-            message = convert.to_image_msg(random_frame(), 0, '')
-            message.header.stamp = convert.to_time(START + len(robot.seen) * MS)
+            message = convert.to_image_msg(random_frame(), next(stamps), '')
             robot.cameras['front'].publish(message)
             return robot.probe.statuses['camera_node'].level == DiagnosticStatus.OK
 

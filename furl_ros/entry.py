@@ -92,6 +92,21 @@ def mock_arm_node() -> None:
     _node('mock_arm_node')
 
 
+def video_node() -> None:
+    """``ros2 run furl_ros video_node``."""
+    _node('video_node')
+
+
+def status() -> int | None:
+    """``ros2 run furl_ros status``; returns the exit code."""
+    return _tool('furl_ros.status')
+
+
+def play() -> int | None:
+    """``ros2 run furl_ros play``; returns the exit code."""
+    return _tool('furl_ros.play')
+
+
 def local_train() -> None:
     """``ros2 run furl_ros local_train``."""
     _tool('furl_ros.local')

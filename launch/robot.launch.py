@@ -21,6 +21,7 @@ from furl_ros.bridge.processes import (
     last_lines,
     learning_names,
     learning_nodes,
+    live_line,
     node,
     settings,
     watch_names,
@@ -41,6 +42,7 @@ ARGUMENTS = {
     'vlm': "Vision-language model: 'furl-tiny', 'open_clip:<model>/<weights>', 'liv:<file>', ...",
     'scoring': 'VLM reward: ' + '; '.join(f'{n} ({doc})' for n, doc in SCORINGS.items()) + '.',
     'pin_learner': 'true: the learner keeps to the last processor cores, one for each thread.',
+    'wandb': 'true: sends the curves to Weights & Biases, too (package wandb).',
     'run_folder': 'Folder of the run; default: runs/<robot>-<method>-s<seed>-<time>.',
     'resume': 'Run folder or checkpoint to go on from.',
 }
@@ -63,6 +65,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     names = [('', 'arm_node'), *learning_names(values)]
     names += [('', 'camera_node')] if graph.uses_vlm(values) else []
     watch_names(context, names).check()
+    shown = live_line(context, values)
     shared = graph.for_node(values, config.RunConfig) | {graph.ROBOT: yaml.safe_dump(robot)}
     of_arm = {'dry_run': dry_run, 'success_reward': values['success_reward']}
     nodes = [node('arm_node', shared, of_arm)]
@@ -73,7 +76,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         expect_goal_image=bool(goal_image),
         image_topic='camera_view/image_raw',
     )
-    return in_namespace(context, [*ending_with_any(nodes), last_lines(values), *nodes])
+    return in_namespace(context, [*ending_with_any(nodes), *shown, last_lines(values), *nodes])
 
 
 def check_pictures(values: dict, cameras: int, goal_image: str) -> None:

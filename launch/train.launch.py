@@ -13,11 +13,13 @@ from furl_ros.bridge.processes import (
     arguments,
     ending_at_once,
     ending_with_any,
+    film_maker,
     free_memory,
     in_namespace,
     last_lines,
     learning_names,
     learning_nodes,
+    live_line,
     node,
     settings,
     simulator,
@@ -48,6 +50,9 @@ ARGUMENTS = {
     'local_sims': 'How many of them are started here; the others by sim.launch.py, elsewhere.',
     'pin_learner': 'true: the learner keeps to the last processor cores, as many as it has threads;'
     ' false where several runs share a machine.',
+    'videos': 'true: films an episode of each evaluation, with its rewards: videos/*.mp4 in the run'
+    ' folder, strips in TensorBoard.',
+    'wandb': 'true: sends the curves to Weights & Biases, too (package wandb).',
     'real_time': 'true: a fixed control rate instead of lock-step.',
     'deterministic': 'true: repeat bit for bit from a seed.',
     'run_folder': 'Folder of the run; default: runs/<task>-<method>-s<seed>-<time>.',
@@ -67,20 +72,25 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     evaluates = values['eval_every'] > 0
     names = [(sources[index], 'sim_node') for index in here]
     names += [('eval', 'sim_node')] if evaluates else []
+    films = [] if not values['videos'] else [film_maker(values)]
+    names += [('', 'video_node')] if films else []
     names += learning_names(values)
     watch = watch_names(context, names)
     # Opens the environment once, so that a wrong task or camera, or a machine that cannot render,
     # is told before anything starts.
-    checked = graph.for_node(values, SimConfig) | {'render': graph.uses_vlm(values)}
+    checked = graph.for_node(values, SimConfig) | {
+        'render': graph.uses_vlm(values) or values['videos']
+    }
     make(from_mapping(SimConfig, checked)).close()
     watch.check()
+    shown = live_line(context, values)
     nodes = [simulator(values, index) for index in here]
     if evaluates:
         nodes.append(
             node(
                 'sim_node',
                 graph.for_node(values, SimConfig, config.RunConfig),
-                {'render': False, 'publish_clock': False},
+                {'render': values['videos'], 'publish_clock': False},
                 namespace='eval',
             )
         )
@@ -89,7 +99,8 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         eval_source='eval' if evaluates else '',
         expect_goal_image=graph.uses_goal_image(values),
     )
-    return in_namespace(context, [*ending_with_any(nodes), last_lines(values), *nodes])
+    ending = [*ending_with_any(nodes), *shown, last_lines(values)]
+    return in_namespace(context, [*ending, *nodes, *films])
 
 
 def generate_launch_description() -> LaunchDescription:

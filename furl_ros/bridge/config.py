@@ -123,6 +123,19 @@ class WebNodeConfig:
 
 
 @dataclass(frozen=True)
+class VideoNodeConfig:
+    """Parameters of the node that films evaluations."""
+
+    source: str = setting('eval', "Namespace of the robot that is filmed; '' for the graph's own.")
+    image_topic: str = setting('camera/image_raw', 'Topic of its pictures, in its namespace.')
+    run_folder: str = setting('runs/unnamed', 'Folder of the run: videos go to videos/ in it.')
+    only_seed: int = setting(
+        -1, 'Film the episodes that start from this seed; -1: all.', low=-1, high=2**63 - 1
+    )
+    scored: bool = setting(True, 'Have the frames scored by reward_node.')
+
+
+@dataclass(frozen=True)
 class AlignmentNodeConfig:
     """Parameters of the node beside those of the heads."""
 
@@ -189,6 +202,14 @@ class LearnerNodeConfig:
     )
     torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
     log_every: float = setting(10.0, 'Seconds between progress lines.', low=0.1, high=1e6)
+    progress_lines: bool = setting(
+        True,
+        'Print them; the launch files do not where the terminal shows a live line. The curves have'
+        ' a row for each in any case.',
+    )
+    wandb: bool = setting(
+        False, 'Send the curves to Weights & Biases, too, where its package wandb is installed.'
+    )
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from furl_ros.core.scorings import (
     check_scoring,
 )
 from furl_ros.core.settings import SettingError, from_mapping, setting
+from furl_ros.core.sharing import check_wandb
 from furl_ros.core.vlm_names import check_name
 from sim.config import SimConfig
 from sim.tasks import TASKS, prompt_for
@@ -50,6 +51,12 @@ class GraphConfig:
         high=64,
     )
     image_size: int = setting(112, 'Width and height of the frames in pixels.', low=32, high=2048)
+    videos: bool = setting(
+        False,
+        'Film an episode of each evaluation, with its rewards: videos/first.mp4, best.mp4 and'
+        ' last.mp4 in the run folder, strips in TensorBoard. Evaluations are then drawn, which'
+        ' makes them slower.',
+    )
     pin_learner: bool = setting(
         True,
         'Keep the learner on as many of the last processor cores as it has threads; false where'
@@ -90,6 +97,7 @@ WITH_A_ROBOT = {
     'real_time': True,
     'deterministic': False,
     'eval_every': 0,
+    'videos': False,
     'compressed': False,
     'gather': 0.0,
 }
@@ -225,6 +233,12 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
         raise SettingError(
             f'scoring is {GOAL_IMAGE!r}, but {values["task"]} has no goal image; accepted:'
             f' {others}, or a Meta-World task'
+        )
+    check_wandb(values['wandb'])
+    if values['videos'] and not values['eval_every']:
+        raise SettingError(
+            'videos is True with eval_every 0: nothing is evaluated; accepted: False, or'
+            ' evaluations (eval_every:=10000)'
         )
     if values['deterministic'] and values['num_sims'] > 1:
         raise SettingError(

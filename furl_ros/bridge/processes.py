@@ -4,6 +4,7 @@
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ from rclpy.exceptions import InvalidNamespaceException
 from rclpy.validate_namespace import validate_namespace
 
 from furl_ros.bridge import config, graph, shared_memory
+from furl_ros.bridge.live_line import LiveLine
 from furl_ros.bridge.names import NameWatch
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import UNSTORED
+from furl_ros.core.seeds import evaluation_seeds
 from furl_ros.core.settings import SettingError
 from launch import LaunchContext, LaunchDescriptionEntity
 from sim.config import SimConfig
@@ -140,13 +143,29 @@ def in_namespace(context: LaunchContext, entities: Sequence[Any]) -> list[Any]:
 
 def watch_names(context: LaunchContext, nodes: Sequence[tuple[str, str]]) -> NameWatch:
     """Begin to look whether somebody has these names: the namespace and the name of each node."""
+    names = [full_name(context, *one) for one in nodes]
+    return NameWatch(names, full_name(context, 'training_status'))
+
+
+def full_name(context: LaunchContext, *parts: str) -> str:
+    """The full name of what has this one (in parts) in the graph."""
     typed = context.launch_configurations
-    outer = f'{typed.get("ros_namespace", "")}/{typed["namespace"]}'
+    outer = typed.get('ros_namespace', ''), typed['namespace']
+    return '/' + '/'.join(word for part in (*outer, *parts) for word in part.split('/') if word)
 
-    def full(*parts: str) -> str:
-        return '/' + '/'.join(word for part in (outer, *parts) for word in part.split('/') if word)
 
-    return NameWatch([full(*one) for one in nodes], full('training_status'))
+def live_line(context: LaunchContext, values: dict[str, Any]) -> list[LaunchDescriptionEntity]:
+    """Show where the run stands in the last line of the terminal, if there is one, till the end.
+
+    Args:
+        values: settings of the whole graph; where there is a terminal the learner is told to print
+            no lines of its own.
+    """
+    if not sys.stdout.isatty():
+        return []
+    values['progress_lines'] = False
+    line = LiveLine(full_name(context, 'training_status'))
+    return [RegisterEventHandler(OnShutdown(on_shutdown=lambda *_: line.close()))]
 
 
 def node(
@@ -292,6 +311,24 @@ def learning_nodes(
         )
     )
     return nodes
+
+
+def film_maker(values: Mapping[str, Any]) -> Node:
+    """The process that films evaluations. A graph without it is whole: it does not end with it.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+    """
+    return node(
+        'video_node',
+        graph.for_node(values, config.RunConfig),
+        {
+            'run_folder': values['run_folder'],
+            'only_seed': evaluation_seeds(values['seed'], 1)[0],
+            'scored': graph.uses_vlm(values),
+        },
+        niceness=values['background_niceness'],
+    )
 
 
 def last_lines(values: Mapping[str, Any]) -> RegisterEventHandler:

@@ -95,7 +95,8 @@ class Status:
         if self._trainer.steps > self._reporter.step:
             self._reporter.progress(self._trainer, self._alignment.stage)
         self.detail = self._line()
-        self._node.get_logger().info(self.detail)
+        if self._config.progress_lines:
+            self._node.get_logger().info(self.detail)
 
     def message(self) -> TrainingStatus:
         """Where the run stands."""

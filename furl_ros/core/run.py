@@ -23,7 +23,7 @@ LOCK = '.lock'
 CHANGES, CHANGE_COLUMNS = 'changes.csv', ('total_steps', 'name', 'value')
 TRAINER_FILE, ALIGNMENT_FILE = 'trainer.safetensors', 'alignment.safetensors'
 # Settings of one start, not of the run: not written to config.yaml.
-UNSTORED = ('run_folder', 'run_config', 'resume', 'run_id', 'launch_pid')
+UNSTORED = ('run_folder', 'run_config', 'resume', 'run_id', 'launch_pid', 'progress_lines')
 # Settings that a checkpoint is bound to: what was learned means nothing under others.
 BOUND = (
     'task',

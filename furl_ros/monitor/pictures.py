@@ -17,6 +17,7 @@ Colour = tuple[int, int, int]
 SIZE = (640, 400)
 """Width and height that the layout is made for; all larger and smaller ones are scaled from it."""
 SMALLEST = (160, 100)
+STRIP_HEIGHT = 94  # of the page
 
 GROUND, PAPER, INK, FAINT = (18, 21, 27), (32, 37, 46), (236, 239, 244), (128, 136, 150)
 RAW, ALIGNED, SUCCESS = (240, 168, 60), (84, 170, 255), (92, 204, 110)
@@ -79,7 +80,7 @@ def annotated(
     page = _Page(size)
     width, height = page.width, page.height
     page.text((12, 6), prompt, 17, INK, width - 24)
-    strip_top = height - 104
+    strip_top = height - STRIP_HEIGHT - 10
     camera = (12, 34, 12 + min(strip_top - 44, width / 2), strip_top - 10)
     page.picture(camera, frame)
     _draw_now(page, (camera[2] + 16, 34, width - 12), moments)
@@ -87,11 +88,31 @@ def annotated(
     return np.asarray(page.image)
 
 
-class _Page:
-    """Draws in the units of a page that is 400 high."""
+def strip(moments: Sequence[Moment], size: tuple[int, int]) -> np.ndarray:
+    """The rewards of an episode alone, as ``annotated`` draws them below the frame.
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self.scale = min(size[0] / SIZE[0], size[1] / SIZE[1])
+    Args:
+        moments: of the episode; may be empty.
+        size: width and height of the result in pixels.
+
+    Returns:
+        uint8 [size[1], size[0], 3], RGB.
+    """
+    page = _Page(size, SIZE[1] / STRIP_HEIGHT)
+    _draw_strip(page, (0, 0, page.width, page.height), moments)
+    return np.asarray(page.image)
+
+
+class _Page:
+    """Draws in the units of a page that is 400 high.
+
+    Args:
+        size: width and height of the picture in pixels.
+        share: how many times higher the whole page would be.
+    """
+
+    def __init__(self, size: tuple[int, int], share: float = 1.0) -> None:
+        self.scale = min(size[0] / SIZE[0], share * size[1] / SIZE[1])
         self.width, self.height = size[0] / self.scale, size[1] / self.scale
         self.image = Image.new('RGB', size, GROUND)
         self._draw = ImageDraw.Draw(self.image)

@@ -10,6 +10,7 @@ import dataclasses
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from furl_ros.bridge.evaluation import EvaluationRobot
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.limits import alignment_lead
 from furl_ros.bridge.live import UNREPEATABLE
-from furl_ros.bridge.node import ERROR, OK, WARN, FurlNode, run
+from furl_ros.bridge.node import ERROR, OK, FurlNode, run
 from furl_ros.bridge.orders import Orders
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS
@@ -34,6 +35,7 @@ from furl_ros.bridge.status import SAY_AGAIN_S, Status
 from furl_ros.bridge.steps import spaces_of
 from furl_ros.core.config import ScoringConfig, TrainConfig
 from furl_ros.core.episodes import Episodes
+from furl_ros.core.health import Age, Level, Rate, count_not_finite, disk_left_megabytes
 from furl_ros.core.methods import METHODS
 from furl_ros.core.pacing import Due, Pace, Pacing
 from furl_ros.core.reporting import Reporter
@@ -41,6 +43,7 @@ from furl_ros.core.run import Changes, RunFolder, find_checkpoint
 from furl_ros.core.scorings import PAIRED, check_scoring
 from furl_ros.core.seeds import evaluation_seeds
 from furl_ros.core.settings import SettingError
+from furl_ros.core.sharing import check_wandb, share_with_wandb
 from furl_ros.core.trainer import Episode, Trainer
 
 # Live settings that change what is learned.
@@ -57,6 +60,7 @@ class LearnerNode(FurlNode):
         self.scoring = declare(self, ScoringConfig)
         self.method = METHODS[self.train_config.method]
         check_scoring(self.train_config.method, self.scoring.scoring)
+        check_wandb(self.config.wandb)
         if self.config.deterministic and len(self.config.sources) > 1:
             raise SettingError(
                 f'deterministic is True with {len(self.config.sources)} sources; accepted: one'
@@ -84,6 +88,7 @@ class LearnerNode(FurlNode):
         self.status = Status(self, self.inbox, self.config, self.alignment, total_steps)
         self.orders = Orders(self, self.status, total_steps)
         self.stop = threading.Event()
+        self.step_rate, self.heads_age = Rate(time.monotonic()), Age(time.monotonic())
         # Somebody wants a rest, as of this turn of the loop; whose next episode waits for its end.
         self.holding = False
         self.resting: list[Source] = []
@@ -212,9 +217,10 @@ class LearnerNode(FurlNode):
             trainer.load(self.checkpoint)
         self.alignment.begin(trainer, lambda prompt: self.tell_change('prompt', prompt))
         self.stages, steps = trainer.stages, trainer.steps
-        self.folder = RunFolder(
-            self.config.run_folder, yaml.safe_load(self.config.run_config) or {}
-        )
+        run_config = yaml.safe_load(self.config.run_config) or {}
+        self.folder = RunFolder(self.config.run_folder, run_config)
+        if self.config.wandb:
+            share_with_wandb(self.folder, run_config)
         self.reporter = Reporter(self.folder, steps)
         self.changes = Changes(self.folder, steps)
         for name, value in self.changed.items():
@@ -380,6 +386,7 @@ class LearnerNode(FurlNode):
         if self.evaluator is None:
             return
         self.status.state = TrainingStatus.EVALUATING
+        self.status.publish()
         seeds = evaluation_seeds(self.train_config.seed, self.train_config.eval_episodes)
         try:
             with self.stages('evaluate'):
@@ -410,13 +417,30 @@ class LearnerNode(FurlNode):
         self.folder.publish_agents(self.trainer.steps)
         self.get_logger().info(f'agent: {self.folder.path / "vlm_agent.zip"}')
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         state = self.status.state
-        level = ERROR if state == TrainingStatus.FAILED else WARN if self.counts else OK
-        values = {'in_flight': sum(source.in_flight for source in self.sources)}
+        values = {
+            'in_flight': sum(source.in_flight for source in self.sources),
+            'messages_waiting': self.inbox.waiting,
+            'silent_s': 0.0,
+            'disk_left_mb': round(disk_left_megabytes(Path(self.config.run_folder).expanduser())),
+        }
         if self.trainer is not None:
-            values |= self.trainer.report() | {'owed_updates': self.trainer.owed}
-        return level, self.status.detail, values
+            now, version = time.monotonic(), self.trainer.heads_version
+            values |= self.trainer.report()
+            values |= {
+                'owed_updates': self.trainer.owed,
+                'steps_per_s': round(self.step_rate(self.trainer.steps, now), 1),
+                'heads_age_s': round(self.heads_age(version, now), 1),
+                'not_finite': count_not_finite(self.trainer.figures().values()),
+            }
+        if state in (TrainingStatus.WARMUP, TrainingStatus.TRAINING):
+            # Otherwise nobody listens, or nobody owes anything.
+            values['silent_s'] = round(max(source.silent_for for source in self.sources), 1)
+            if self.method.vlm:
+                behind = max(source.alignment_lead for source in self.sources)
+                values['heads_lag'] = round(behind / alignment_lead(self.config.publish_every), 2)
+        return ERROR if state == TrainingStatus.FAILED else OK, self.status.detail, values
 
 
 def main() -> None:

@@ -32,10 +32,12 @@ from visualization_msgs.msg import Marker, MarkerArray
 from furl_interfaces.msg import PromptEmbedding, TrainingStatus
 from furl_ros.bridge.config import WebNodeConfig
 from furl_ros.bridge.convert import from_image_msg
-from furl_ros.bridge.node import OK, WARN, FurlNode, run
+from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED, NEWEST
 from furl_ros.bridge.shapes import KINDS, from_marker, from_poses
+from furl_ros.core.health import Level
+from furl_ros.core.health import Level
 from furl_ros.core.settings import SettingError
 from furl_ros.monitor.curves import Curves
 from furl_ros.monitor.web_guard import is_loopback
@@ -315,9 +317,9 @@ class WebNode(FurlNode):
             self.rho = status.rho
             self.page.show_rho(round(status.rho, 6))
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         watchers = self.page.watchers
-        return WARN if self.counts else OK, f'{watchers} watching', {'watchers': watchers}
+        return OK, f'{watchers} watching', {'watchers': watchers}
 
 
 def rows_of(status: TrainingStatus) -> dict[str, str]:

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the graphs of this ROS domain stand.
+
+In a terminal the page goes on until Ctrl-C or the end of the graph; else, and with --once or
+--json, it is told once. The exit code is 1 where no graph is found.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console, Group
+from rich.live import Live
+
+from furl_interfaces.msg import TrainingStatus
+from furl_ros.bridge.leaving import leave
+from furl_ros.bridge.qos import EVENTS, LATCHED
+from furl_ros.monitor.standing import LEVELS, Health, as_json, page
+
+STATUS = 'training_status'
+KIND = 'furl_interfaces/msg/TrainingStatus'
+TELLING_S = 1.5  # seconds in which every node has told how it is
+SILENT_S = 5.0  # seconds without its status after which a graph has gone
+SIGINT_CODE = 130
+TOLD = [name for name in TrainingStatus.get_fields_and_field_types() if name != 'header']
+
+
+class Domain:
+    """Listens to all graphs of this ROS domain.
+
+    Attributes:
+        graphs: newest status by the namespace of the graph, and when it came (monotonic).
+    """
+
+    def __init__(self) -> None:
+        self._context = rclpy.Context()
+        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        self._node = Node(
+            f'furl_ros_status_{os.getpid()}',
+            context=self._context,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self.graphs: dict[str, tuple[TrainingStatus, float]] = {}
+        self._heard: set[str] = set()
+        self._health: dict[str, Health] = {}
+        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_health, EVENTS)
+
+    def close(self) -> None:
+        """Let go of the domain."""
+        self._executor.shutdown()
+        leave(self._node)
+        self._context.try_shutdown()
+
+    def listen(self, seconds: float) -> None:
+        """Take in what comes in the next seconds."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            for topic, kinds in self._node.get_topic_names_and_types():
+                space, _, name = topic.rpartition('/')
+                if name == STATUS and KIND in kinds and topic not in self._heard:
+                    self._heard.add(topic)
+                    self._node.create_subscription(
+                        TrainingStatus, topic, lambda m, s=space: self._on_status(s, m), LATCHED
+                    )
+            self._executor.spin_once(min(left, 0.1))
+
+    def health_of(self, space: str) -> list[Health]:
+        """How the nodes of a graph are: those in its namespace, and in no other graph's."""
+        inner = [other for other in self.graphs if other != space and other.startswith(space)]
+        return [
+            health
+            for node, health in self._health.items()
+            if node.startswith(f'{space}/') and not any(node.startswith(f'{i}/') for i in inner)
+        ]
+
+    def _on_status(self, space: str, message: TrainingStatus) -> None:
+        self.graphs[space] = message, time.monotonic()
+
+    def _on_health(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            level = int.from_bytes(status.level, 'little')
+            name = f'/{status.name.lstrip("/")}'
+            self._health[name] = Health(name, LEVELS[min(level, 3)], status.message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog='ros2 run furl_ros status', description=__doc__)
+    parser.add_argument('--once', action='store_true', help='Tell it once, and end.')
+    parser.add_argument('--json', action='store_true', help='Tell it once, as a JSON list.')
+    parser.add_argument(
+        '--wait', type=float, default=6.0, help='Seconds to look for a graph. Default: 6.'
+    )
+    return parser
+
+
+def _pages(domain: Domain) -> Group:
+    found = sorted(domain.graphs.items())
+    return Group(*(page(status, domain.health_of(space)) for space, (status, _) in found))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of ``ros2 run furl_ros status``; returns the exit code."""
+    options = _parser().parse_args(argv)
+    domain = Domain()
+    try:
+        end = time.monotonic() + options.wait
+        while not domain.graphs and time.monotonic() < end:
+            domain.listen(0.2)
+        if not domain.graphs:
+            where = os.environ.get('ROS_DOMAIN_ID', 0)
+            print(f'no graph is running in ROS domain {where}', file=sys.stderr)
+            return 1
+        domain.listen(TELLING_S)
+        if options.json:
+            print(json.dumps([_told(domain, space) for space in sorted(domain.graphs)], indent=2))
+        elif options.once or not sys.stdout.isatty():
+            Console().print(_pages(domain))
+        else:
+            _follow(domain)
+    except KeyboardInterrupt:
+        return SIGINT_CODE
+    finally:
+        domain.close()
+    return 0
+
+
+def _told(domain: Domain, space: str) -> dict[str, Any]:
+    status = domain.graphs[space][0]
+    return {'namespace': space or '/'} | as_json(status, TOLD, domain.health_of(space))
+
+
+def _follow(domain: Domain) -> None:
+    """Show the page until the last graph has gone."""
+    with Live(_pages(domain), auto_refresh=False) as live:
+        while any(time.monotonic() < came + SILENT_S for _, came in domain.graphs.values()):
+            domain.listen(1.0)
+            live.update(_pages(domain), refresh=True)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -37,7 +37,6 @@ from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED, NEWEST
 from furl_ros.bridge.shapes import KINDS, from_marker, from_poses
 from furl_ros.core.health import Level
-from furl_ros.core.health import Level
 from furl_ros.core.settings import SettingError
 from furl_ros.monitor.curves import Curves
 from furl_ros.monitor.web_guard import is_loopback

@@ -118,7 +118,7 @@ class WebNode(FurlNode):
             host,
             self.config.port,
             token,
-            on_press=lambda name: self.order(lambda: self.press(name)),
+            on_press=self.on_press,
             on_prompt=lambda text: self.order(lambda: self.change('prompt', text)),
             on_rho=lambda rho: self.order(lambda: self.change('rho', rho)),
             on_watchers=lambda: self.order(self.look_round),
@@ -139,8 +139,16 @@ class WebNode(FurlNode):
         while not self.orders.empty():
             self.orders.get()()
 
+    def on_press(self, name: str) -> None:
+        """A button was pressed; in a thread of the page's."""
+        if name == ESTOP:
+            # Not behind pictures that are being taken. A call may be made in any thread.
+            self.press(name)
+        else:
+            self.order(lambda: self.press(name))
+
     def press(self, name: str) -> None:
-        """A button was pressed: call its service."""
+        """Call the service of a button."""
 
         def told(answer: Trigger.Response) -> str:
             return answer.message or ('done' if answer.success else 'refused')

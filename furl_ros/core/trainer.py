@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from furl_ros.core.agents import Agent
+from furl_ros.core.agents import Agent, unscaled
 from furl_ros.core.alignment import count_positives
 from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
 from furl_ros.core.heads import RewardHeads
@@ -278,8 +278,7 @@ class Trainer:
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """Map an action from [-1, 1] to the environment's units, float32 [A]."""
-        low, high = self.action_space.low, self.action_space.high
-        return (low + (np.asarray(scaled, np.float32) + 1) / 2 * (high - low)).astype(np.float32)
+        return unscaled(self.action_space, scaled)
 
     def scale(self, action: np.ndarray) -> np.ndarray:
         """Map an action from the environment's units to [-1, 1], float32 [A]."""

@@ -47,6 +47,7 @@ class SimNode(FurlNode):
         self.episode = -1
         self.step = 0
         self.now: Sensed | None = None
+        self.evaluation = False  # what the episode is for
         self.newest_action: tuple[float, np.ndarray] | None = None
         self.serving = Serving(self)
 
@@ -134,6 +135,7 @@ class SimNode(FurlNode):
             return response
         self.episode += 1
         self.step = 0
+        self.evaluation = request.evaluation
         self.newest_action = None
         self.publish_goal_marker()
         self.publish(step, is_reset=True)
@@ -204,6 +206,7 @@ class SimNode(FurlNode):
             step.success,
             step.terminated,
             step.truncated,
+            self.evaluation,
         )
         observation = to_observation(self.now, WORLD_FRAME, self.env.episode_seed)
         observation.run = self.serving.run

@@ -17,7 +17,7 @@ from typing import Any
 from websockets.sync.client import connect
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome')
-TIMEOUT = 30.0  # seconds
+TIMEOUT = 120.0  # seconds
 ARGUMENTS = (
     '--headless=new',
     '--no-sandbox',  # which root, and many containers, cannot have
@@ -84,7 +84,7 @@ class Chromium:
             start_new_session=True,
         )
         try:
-            self._socket = connect(self._address_of_page(), max_size=None)
+            self._socket = connect(self._address_of_page(), max_size=None, ping_interval=None)
             self.call('Page.enable')
             self.call('Network.enable')
             self.call('Runtime.enable')

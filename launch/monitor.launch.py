@@ -96,6 +96,7 @@ def _windows(namespace: str, source: str) -> tuple[list[Node], list[str]]:
             Node(
                 package='rviz2',
                 executable='rviz2',
+                output='screen',
                 arguments=['-d', os.path.join(config, 'furl.rviz')],
                 remappings=[
                     ('/monitor/scene', f'{outer}/monitor/scene'),
@@ -115,6 +116,7 @@ def _windows(namespace: str, source: str) -> tuple[list[Node], list[str]]:
             Node(
                 package='rqt_gui',
                 executable='rqt_gui',
+                output='screen',
                 arguments=['--perspective-file', perspective],
             )
         )

@@ -24,6 +24,11 @@ class Inbox:
         self._first: queue.SimpleQueue[tuple[Callable, tuple]] = queue.SimpleQueue()
         self.dropped = 0
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait."""
+        return self._queue.qsize()
+
     def put(self, handler: Callable[..., Any], *arguments: Any) -> None:
         """Have ``handler(*arguments)`` called by the next ``drain``; from any thread."""
         if self._queue.qsize() < self._most:

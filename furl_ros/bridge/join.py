@@ -80,7 +80,8 @@ class StampJoin(Generic[S]):
     @property
     def in_flight(self) -> int:
         """Steps whose frame's score has not come yet."""
-        return sum(observation.step > 0 for observation in self._waiting)
+        # Of a copy: diagnostics ask from another thread.
+        return sum(observation.step > 0 for observation in tuple(self._waiting))
 
     @property
     def waiting(self) -> list[int]:

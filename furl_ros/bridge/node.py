@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every node of the graph shares: start, stop, diagnostics."""
 
+import math
 import os
 import signal
 import sys
 import threading
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import rclpy
@@ -26,14 +27,17 @@ from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.live import Live
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS
-from furl_ros.core.memory import keep_freed_memory, resident_megabytes
+from furl_ros.core.health import EVERYWHERE, RULES, WINDOW_S, Finding, Level, Recent, judge
+from furl_ros.core.memory import free_megabytes, keep_freed_memory, resident_megabytes
 from furl_ros.core.settings import SettingError
 from furl_ros.core.timing import Stages
 
-OK, WARN, ERROR = (DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR)
+OK, WARN, ERROR = Level
+LEVELS = {OK: DiagnosticStatus.OK, WARN: DiagnosticStatus.WARN, ERROR: DiagnosticStatus.ERROR}
 DIAGNOSTICS_PERIOD = 1.0  # seconds
 MOST_STRANGERS = 20  # other runs that are named in the log
 LONGEST_TEXT = 500  # letters of a message that are shown in the log
+SAY_AGAIN_S = 60.0  # seconds between two lines about values beyond their limits
 
 
 class OfRun(Protocol):
@@ -45,7 +49,8 @@ class OfRun(Protocol):
 class FurlNode(Node):
     """A node that counts what goes wrong and shows it, and stops cleanly.
 
-    Subclasses fill ``__init__``, and where they need it ``work``, ``diagnose`` and ``close``.
+    Subclasses fill ``__init__``, and where they need it ``work``, ``diagnose``, ``totals`` and
+    ``close``.
     Callbacks run in one executor thread, in which the subclass is also constructed (an OpenGL
     context belongs to a thread); ``work`` runs in the main thread.
 
@@ -74,6 +79,11 @@ class FurlNode(Node):
         self._parent = os.getppid()
         self.stages = Stages()
         self.started = time.perf_counter()
+        self._rules = (*EVERYWHERE, *RULES.get(name, ()))
+        self._recent = Recent(time.monotonic())
+        self._due = math.inf  # when the next diagnostics are; the first ones are never late
+        self._lags: deque[float] = deque(maxlen=round(WINDOW_S / DIAGNOSTICS_PERIOD))
+        self._beyond: set[str] = set()  # names of the values that were beyond their limits
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', EVENTS)
         self.create_timer(DIAGNOSTICS_PERIOD, self._publish_diagnostics, clock=self.steady_clock)
@@ -83,9 +93,17 @@ class FurlNode(Node):
         stop.wait()
         return 0
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        """Level (OK, WARN, ERROR), one line, and further values for /diagnostics."""
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
+        """Level (OK, WARN, ERROR), one line, and further values for /diagnostics.
+
+        The level is that of the node's state alone: limits of the values are in
+        ``core.health.RULES``, and counts that grow are seen to here.
+        """
         return OK, 'running', {}
+
+    def totals(self) -> Mapping[str, int]:
+        """Counts of what went wrong, by name: a warning while they grow."""
+        return dict(self.counts)
 
     def close(self) -> None:
         """Give back what the node holds; runs in the executor thread."""
@@ -162,27 +180,45 @@ class FurlNode(Node):
 
     def _publish_diagnostics(self) -> None:
         self._end_with_launch()
+        now = time.monotonic()
+        self._lags.append(max(0.0, now - self._due))
+        self._due = now + DIAGNOSTICS_PERIOD
         level, text, values = self.diagnose()
-        wall = time.perf_counter() - self.started
         values |= {f'stage/{name}_s': round(s, 4) for name, s in list(self.stages.seconds.items())}
         values |= {f'stage/{name}_calls': n for name, n in list(self.stages.calls.items())}
-        values |= dict(self.counts)
+        totals = self.totals()
+        values |= totals
         values |= {
-            'uptime_s': round(wall, 3),
+            'uptime_s': round(time.perf_counter() - self.started, 3),
             'cpu_s': round(time.process_time(), 3),
             'memory_mb': round(resident_megabytes(), 1),
+            'memory_left_mb': round(free_megabytes(), 1),
+            'lag_s': round(max(self._lags), 3),
         }
+        found = judge(self._rules, values)
+        self._say_new(found)
+        grown = self._recent(totals, now)
+        texts = [text, *(finding.text for finding in found)]
+        texts += [f'{more} {what} in {WINDOW_S:.0f} s' for what, more in grown.items()]
+        level = max([level, *(finding.level for finding in found), *([WARN] if grown else [])])
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = [
             DiagnosticStatus(
-                level=level,
+                level=LEVELS[level],
                 name=self.get_fully_qualified_name().lstrip('/'),
-                message=text,
+                message='; '.join(texts),
                 values=[KeyValue(key=k, value=str(v)) for k, v in sorted(values.items())],
             )
         ]
         self._diagnostics.publish(message)
+
+    def _say_new(self, found: list[Finding]) -> None:
+        """Values that go beyond their limits are also said in the log, now and then."""
+        beyond = {finding.name: finding.text for finding in found}
+        if new := [text for name, text in beyond.items() if name not in self._beyond]:
+            self.get_logger().warning('; '.join(new), throttle_duration_sec=SAY_AGAIN_S)
+        self._beyond = set(beyond)
 
 
 def _one_line(text: str) -> str:

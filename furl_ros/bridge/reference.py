@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said about the nodes' parameters, made from the settings.
+"""Pages of the reference that are made from the code, and the help of each node.
 
-docs/parameters.md (``python -m furl_ros.bridge.reference``) and the help of each node.
+``python -m furl_ros.bridge.reference PAGE > docs/PAGE.md``; without PAGE, that of the parameters.
 """
 
 import ast
 import dataclasses
 import importlib.util
+import inspect
 import json
+import math
+import sys
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from furl_ros.bridge.config import (
     AlignmentNodeConfig,
@@ -25,9 +30,15 @@ from furl_ros.bridge.config import (
     WebNodeConfig,
 )
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
+from furl_ros.core.health import EVERYWHERE, RULES, WINDOW_S, Rule
 from furl_ros.core.settings import accepted
 from sim.config import SimConfig
 from sim.mock_arm.config import ArmConfig, CameraConfig, FaultConfig
+
+if TYPE_CHECKING:
+    from launch.actions import DeclareLaunchArgument
+
+    from launch import LaunchContext
 
 NODES = {
     'sim_node': (SimConfig, SimNodeConfig, RunConfig),
@@ -73,6 +84,44 @@ others refuse, and say why. `ros2 param describe` shows the same texts and range
 those that the launch file works out itself (sources, threads, names) are better left to it.
 Those of `mock_arm_node` are launch arguments of `mock_arm.launch.py`.
 """
+LAUNCH_HEAD = """\
+<!-- SPDX-License-Identifier: Apache-2.0 -->
+# Launch files
+
+Made by `python -m furl_ros.bridge.reference launch-files > docs/launch-files.md`.
+
+`ros2 launch furl_ros <file> <argument>:=<value> ...`; with `--show-args` each tells the same. In
+those that take `params_file`, every [parameter](parameters.md) of the graph is an argument, too;
+the most used ones are listed here. `tools/train` is `train.launch.py` after a set-up."""
+DIAGNOSTICS_HEAD = f"""\
+<!-- SPDX-License-Identifier: Apache-2.0 -->
+# Diagnostics
+
+Made by `python -m furl_ros.bridge.reference diagnostics > docs/diagnostics.md`.
+
+Once a second every node says in `/diagnostics` how it is: OK, WARN or ERROR, one line with the
+reasons, and its values. rqt's runtime monitor shows them; so does `ros2 topic echo /diagnostics`.
+It is
+
+- WARN while something that is counted has grown in the last {WINDOW_S:.0f} seconds: messages that
+  could not be used, frames that were dropped, steps without a fresh action. The line says how many
+  of what ([what bad messages do](topics.md#what-bad-messages-do)); the totals stay in the values.
+- WARN or ERROR while a value is beyond a limit of the tables below. When it gets there, the log
+  says so, too.
+- ERROR while a training has failed, or an arm is stopped ([a real robot](real-robot.md)).
+
+When the cause is over, so is the warning. A node of which nothing comes at all stands still or has
+gone.
+
+All nodes also tell `cpu_s` and `uptime_s` (seconds), `memory_mb` (what the process holds), and
+`stage/<name>_s` and `_calls` (where the time went). Rates (`frames_per_s`, `steps_per_s`) are those
+of the last {WINDOW_S:.0f} seconds, `heads_age_s` is how long the heads in use have been the same.
+"""
+
+
+def cell(text: str) -> str:
+    """Plain text, in one line, as a cell of a Markdown table."""
+    return ' '.join(text.split()).replace('|', '\\|').replace('<', '&lt;').replace('**', '\\*\\*')
 
 
 def table(*kinds: type) -> str:
@@ -81,9 +130,7 @@ def table(*kinds: type) -> str:
     for kind in kinds:
         for field in dataclasses.fields(kind):
             default = list(field.default) if isinstance(field.default, tuple) else field.default
-            text = field.metadata['doc'].replace('|', '\\|')
-            if field.metadata['live']:
-                text += ' Live.'
+            text = cell(field.metadata['doc'] + (' Live.' if field.metadata['live'] else ''))
             values = accepted(field) or f'any {type(field.default).__name__}'
             lines.append(f'| `{field.name}` | `{default!r}` | {values} | {text} |')
     return '\n'.join(lines) + '\n'
@@ -92,6 +139,51 @@ def table(*kinds: type) -> str:
 def reference() -> str:
     """The whole page."""
     return HEAD + ''.join(f'\n## {node}\n\n{table(*kinds)}' for node, kinds in NODES.items())
+
+
+def limits(rules: Iterable[Rule]) -> str:
+    """A Markdown table of the limits of values."""
+    lines = ['| value | WARN | ERROR | meaning |', '|---|---|---|---|']
+    for rule in rules:
+        side = 'under' if rule.low_is_bad else 'over'
+        bounds = [f'{side} {x:,g}' if math.isfinite(x) else '' for x in (rule.warn, rule.error)]
+        lines.append(f'| `{rule.value}` | {bounds[0]} | {bounds[1]} | {cell(rule.meaning)} |')
+    return '\n'.join(lines) + '\n'
+
+
+def diagnostics() -> str:
+    """The page of the limits in /diagnostics."""
+    parts = {'Every node': EVERYWHERE} | {node: rules for node, rules in RULES.items() if rules}
+    return DIAGNOSTICS_HEAD + ''.join(f'\n## {n}\n\n{limits(rules)}' for n, rules in parts.items())
+
+
+def default_of(argument: 'DeclareLaunchArgument', context: 'LaunchContext') -> str:
+    """What a launch argument is when it is not given; '' where it must be, or nothing is meant."""
+    if argument.default_value is None:
+        return ''
+    from ament_index_python.packages import get_package_share_directory
+
+    words = [word.perform(context) for word in argument.default_value]
+    return ''.join(words).replace(f'{get_package_share_directory("furl_ros")}/', '')
+
+
+def launch_files() -> str:
+    """The page of launch files and their arguments."""
+    from launch import LaunchContext
+
+    lines = [LAUNCH_HEAD]
+    for path in sorted((Path(__file__).resolve().parents[2] / 'launch').glob('*.launch.py')):
+        spec = importlib.util.spec_from_file_location(path.name.partition('.')[0], path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        about = inspect.cleandoc(module.__doc__).replace('``', '`')
+        lines += [f'\n## {path.name}\n', f'{about}\n']
+        lines += ['| argument | default | meaning |', '|---|---|---|']
+        for argument in module.generate_launch_description().get_launch_arguments():
+            default = default_of(argument, LaunchContext())
+            default = f'`{default}`' if default else ''
+            lines.append(f'| `{argument.name}` | {default} | {cell(argument.description)} |')
+    return '\n'.join(lines) + '\n'
 
 
 def node_help(node: str) -> str:
@@ -119,5 +211,7 @@ def node_help(node: str) -> str:
     return '\n'.join(lines) + '\n'
 
 
+PAGES = {'parameters': reference, 'diagnostics': diagnostics, 'launch-files': launch_files}
+
 if __name__ == '__main__':
-    print(reference(), end='')
+    print(PAGES[sys.argv[1] if sys.argv[1:] else 'parameters'](), end='')

@@ -21,6 +21,30 @@ def resident_megabytes() -> float:
     return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
 
 
+def free_megabytes(
+    meminfo: Path = Path('/proc/meminfo'), group: Path = Path('/sys/fs/cgroup')
+) -> float:
+    """Memory that is left for processes, in MB; NaN where the system does not tell.
+
+    Args:
+        meminfo: where the kernel tells that of the machine.
+        group: folder of the control group (v2) that limits us in a container, where there is one.
+    """
+    try:
+        lines = dict(line.split(':') for line in meminfo.read_text().splitlines())
+        left = int(lines['MemAvailable'].split()[0]) / 2**10
+    except (OSError, KeyError, ValueError):
+        return float('nan')
+    try:
+        limit, used = (int((group / f'memory.{name}').read_text()) for name in ('max', 'current'))
+        held = dict(line.split() for line in (group / 'memory.stat').read_text().splitlines())
+        # What files left in the cache is given back first.
+        left = min(left, (limit - used + int(held['inactive_file'])) / 2**20)
+    except (OSError, KeyError, ValueError):
+        pass  # no group, or no limit: 'max'
+    return left
+
+
 def keep_freed_memory() -> bool:
     """Let glibc's malloc keep up to 256 MB of freed memory for the next allocations.
 

@@ -5,7 +5,8 @@ import contextlib
 import html
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from socket import gethostname
 from typing import NamedTuple
 
@@ -17,8 +18,8 @@ from furl_ros.monitor.curves import Curves
 from furl_ros.monitor.web_guard import Guard, guarding
 
 BOX, SPHERE, CYLINDER, MESH = 'box', 'sphere', 'cylinder', 'mesh'
-PANEL_WIDTH = 360  # pixels
-PICTURE_WIDTH = 320
+PICTURES = ('reward', 'camera')
+CURVES_WIDTH, PANEL_WIDTH, PICTURE_WIDTH = 340, 420, 340  # pixels
 PLOT_HEIGHT = 150
 COLOURS = ('#2a6fdb', '#e8772e')  # blue, orange
 PLOTS = {
@@ -30,6 +31,7 @@ PLOTS = {
     'steps per second': {'steps_per_second': 'steps/s'},
 }
 """Title of each plot, and the figures in it with their names in the legend."""
+RANGES = {'success': (-0.05, 1.05)}
 FIGURES = tuple(figure for figures in PLOTS.values() for figure in figures)
 CALM = {'Pause': 'pause', 'Go on': 'resume', 'Save': 'save', 'Evaluate': 'evaluate'}
 """Labels of the buttons that end nothing, and what each is called in the code."""
@@ -87,6 +89,7 @@ class Page:
         self._shapes: list[viser.SceneNodeHandle] = []
         self._poses = np.empty((0, 7))
         self._plots: dict[str, viser.GuiUplotHandle] = {}
+        self._drawn: dict[str, tuple[str, ...]] = {}  # figures of each plot
         self._pictures: dict[str, viser.GuiImageHandle] = {}
         self._build(on_press, on_prompt, on_rho)
         for happened in (self._server.on_client_connect, self._server.on_client_disconnect):
@@ -128,7 +131,7 @@ class Page:
             self._estop.visible = there
 
     def show_picture(self, name: str, frame: np.ndarray) -> None:
-        """Show a picture, uint8 [H, W, 3], below its name."""
+        """Show a picture, uint8 [H, W, 3], below its name, which is one of ``PICTURES``."""
         # The page shows pictures in their own size.
         times = max(1, PICTURE_WIDTH // frame.shape[1])
         frame = frame.repeat(times, axis=0).repeat(times, axis=1)
@@ -137,33 +140,25 @@ class Page:
             return
         with self._picture_folder:
             self._pictures[name] = self._server.gui.add_image(
-                frame, label=name, format='jpeg', jpeg_quality=85
+                frame, label=name, format='jpeg', jpeg_quality=85, order=PICTURES.index(name)
             )
 
     def show_curves(self, curves: Curves) -> None:
         """Show the curves, whose figures are ``FIGURES``."""
-        # viser's plots find no range again once they have been empty, or their scales changed.
-        if len(curves) < 2:
-            return
-        for order, (title, figures) in enumerate(PLOTS.items()):
-            columns = curves.columns(*figures)
-            scales = _scales(columns[1:])
-            plot = self._plots.get(title)
-            if plot is not None and plot.scales == scales:
-                plot.data = columns
-                continue
-            if plot is not None:
-                plot.remove()
-            with self._curves_tab:
-                self._plots[title] = self._server.gui.add_uplot(
-                    columns,
-                    (uplot.Series(label='step'), *_series(figures.values())),
-                    title=title,
-                    scales=scales,
-                    height=PLOT_HEIGHT,
-                    padding=(12, 24, 0, 0),
-                    order=order,
-                )
+        for order, title in enumerate(PLOTS):
+            drawn = self._drawn.get(title) or _figures_of(curves, title)
+            rows = _rows_of(curves, title, drawn)
+            if len(rows[0]) < 2:
+                # Another run has begun. viser's plots find no range again once they were empty.
+                if title in self._plots:
+                    self._plots.pop(title).remove()
+                    del self._drawn[title]
+            elif title in self._plots:
+                self._plots[title].data = rows
+            else:
+                self._drawn[title] = drawn
+                with self._curves_tab:
+                    self._plots[title] = self._add_plot(title, drawn, rows, order)
 
     def show_scene(self, shapes: Sequence[Shape], poses: np.ndarray) -> None:
         """Show a scene in the place of what was there.
@@ -172,6 +167,7 @@ class Page:
             shapes: its parts.
             poses: x, y, z in metres and the quaternion w, x, y, z of each, [shapes, 7].
         """
+        self._grid.visible = not shapes
         with self._server.atomic():
             for handle in self._shapes:
                 handle.remove()
@@ -180,7 +176,8 @@ class Page:
                 for index, (shape, pose) in enumerate(zip(shapes, poses, strict=True))
             ]
         self._poses = poses.copy()
-        self._look_at(poses[:, :3])
+        if shapes:
+            self._look_at(poses[:, :3])
 
     def move_scene(self, poses: np.ndarray) -> None:
         """Move the parts of the scene; poses as in ``show_scene``, of another scene left alone."""
@@ -230,13 +227,34 @@ class Page:
         panel = gui.add_panel()
         self._curves_tab = panel.add_tab('Curves')
         panel.dock_left()
-        panel.set_width(PANEL_WIDTH)
+        panel.set_width(CURVES_WIDTH)
         scene = self._server.scene
         # The maps of surroundings that viser has by default cost a browser without GPU most.
         scene.configure_environment_map(None)
         scene.configure_default_lights(cast_shadow=False)
         scene.add_light_ambient('/ambient', intensity=1.0)
-        scene.add_grid('/floor', 4.0, 4.0, cell_size=0.1, section_size=1.0)
+        self._grid = scene.add_grid('/floor', 4.0, 4.0, cell_size=0.1, section_size=1.0)
+
+    def _add_plot(
+        self, title: str, figures: Sequence[str], rows: tuple[np.ndarray, ...], order: int
+    ) -> viser.GuiUplotHandle:
+        series = [
+            uplot.Series(label=label, stroke=colour, width=2, spanGaps=True)
+            for (figure, label), colour in zip(PLOTS[title].items(), COLOURS, strict=False)
+            if figure in figures
+        ]
+        scales = {'x': uplot.Scale(time=False)}
+        if title in RANGES:
+            scales['y'] = uplot.Scale(range=RANGES[title])
+        return self._server.gui.add_uplot(
+            rows,
+            (uplot.Series(label='step'), *series),
+            title=title,
+            scales=scales,
+            height=PLOT_HEIGHT,
+            padding=(12, 24, 0, 0),
+            order=order,
+        )
 
     def _add_shape(self, name: str, shape: Shape, pose: np.ndarray) -> viser.SceneNodeHandle:
         scene, (x, y, z) = self._server.scene, shape.size
@@ -273,26 +291,24 @@ class Page:
         self._server.initial_camera.position = tuple(middle + away * np.array((0.75, -0.6, 0.6)))
 
 
-def _series(labels: Iterable[str]) -> Iterator[uplot.Series]:
-    """How the curves of a plot look."""
-    for label, colour in zip(labels, COLOURS, strict=False):
-        yield uplot.Series(label=label, stroke=colour, width=2, spanGaps=True)
+def _figures_of(curves: Curves, title: str) -> tuple[str, ...]:
+    """The figures that a plot can show: those that are known, all of them in a fixed range."""
+    figures = tuple(PLOTS[title])
+    known = [bool(np.isfinite(column).any()) for column in curves.columns(*figures)[1:]]
+    return figures if title in RANGES and any(known) else tuple(compress(figures, known))
 
 
-def _scales(columns: Sequence[np.ndarray]) -> dict[str, uplot.Scale]:
-    """The range of a plot: round numbers that seldom change.
-
-    uPlot would find one, but not for figures whose first one is NaN.
-    """
-    known = np.concatenate(columns)
-    known = known[np.isfinite(known)]
-    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
-    grid = 10.0 ** math.floor(math.log10(max(high - low, 0.1 * abs(high), 1e-6))) / 2
-    low, high = math.floor(low / grid) * grid, math.ceil(high / grid) * grid
-    return {
-        'x': uplot.Scale(time=False),
-        'y': uplot.Scale(range=(low, high if high > low else low + grid)),
-    }
+def _rows_of(curves: Curves, title: str, figures: Sequence[str]) -> tuple[np.ndarray, ...]:
+    """Steps and figures from the first row on that has one."""
+    columns = curves.columns(*figures)
+    finite = np.isfinite(columns[1:]).reshape(len(figures), len(columns[0]))
+    first = int(np.argmax(finite.any(axis=0))) if finite.any() else len(columns[0])
+    columns = tuple(column[first:] for column in columns)
+    if title not in RANGES and finite.any():
+        # uPlot finds no range for a column that begins with NaN.
+        for column, known in zip(columns[1:], finite[:, first:], strict=True):
+            column[0] = column[np.argmax(known)]
+    return columns
 
 
 def _table(rows: Mapping[str, str]) -> str:

@@ -31,12 +31,13 @@ from furl_ros.bridge.convert import (
 )
 from furl_ros.bridge.join import StampJoin
 from furl_ros.bridge.limits import ALIGNED_DEPTH
-from furl_ros.bridge.node import OK, WARN, FurlNode, run
+from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, LATCHED
 from furl_ros.bridge.steps import from_observation
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig
+from furl_ros.core.health import Level, Rate, count_not_finite
 from furl_ros.core.replay import can_be_kept
 from furl_ros.core.run import ALIGNMENT_FILE, CHECKPOINTS, find_checkpoint
 
@@ -60,6 +61,7 @@ class AlignmentNode(FurlNode):
         self.saved_up_to = dict.fromkeys(self.config.sources, 0)
         self.untold = 0  # observations since the last version was published
         self.losses: dict[str, float] = {}
+        self.rate = Rate(time.monotonic())
         # It may lag behind by all that its queues hold, of one topic before the other.
         self.joins = {
             source: StampJoin(ALIGNED_DEPTH, ALIGNED_DEPTH, counts=self.counts)
@@ -300,12 +302,14 @@ class AlignmentNode(FurlNode):
             time.sleep(0.05)
         return 0
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        level = WARN if self.counts else OK
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         if self.aligner is None:
-            return level, 'waiting for prompt_embedding', {}
+            return OK, 'waiting for prompt_embedding', {}
         values = {
             'transitions': self.aligner.transitions,
+            'transitions_per_s': round(self.rate(self.aligner.transitions, time.monotonic()), 1),
+            'steps_waiting': max(join.in_flight for join in self.joins.values()),
+            'not_finite': count_not_finite(self.losses.values()),
             'version': self.aligner.version,
             'stage': self.aligner.stage,
             'positives': len(self.aligner.positives),
@@ -313,7 +317,7 @@ class AlignmentNode(FurlNode):
             'goal_image': self.aligner.goal is not None,
         }
         values |= {f'loss/{name}': f'{value:.4f}' for name, value in self.losses.items()}
-        return level, f'stage {self.aligner.stage}, version {self.aligner.version}', values
+        return OK, f'stage {self.aligner.stage}, version {self.aligner.version}', values
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from furl_ros.bridge.config import ArmNodeConfig
 from furl_ros.bridge.convert import NANOSECONDS, check_stamp, to_float_field, to_ns, to_time
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.join import Sensed
-from furl_ros.bridge.node import ERROR, OK, WARN, FurlNode, run
+from furl_ros.bridge.node import ERROR, OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR
 from furl_ros.bridge.serving import Serving
@@ -41,6 +41,7 @@ from furl_ros.core.arm.profile import CALL_SERVICE, MOVE, WAIT_FOR_READY
 from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.arm.safety import Safety, State
 from furl_ros.core.arm.sensing import FieldError, Layout, read_fields
+from furl_ros.core.health import Level
 from sim.config import MINUS_ONE_ZERO
 
 ACTION, POSITIONS = 'action', 'joint positions'
@@ -573,25 +574,31 @@ class ArmNode(FurlNode):
         if self.pause_client is not None and armed is not was_armed:
             self.pause_client.call_async(SetBool.Request(data=not armed))
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         state = self.safety.state
-        level = ERROR if state is State.STOPPED else WARN if self.counts else OK
+        level = ERROR if state is State.STOPPED else OK
         jitters = sorted(self.jitters.copy())
         values = {
             'state': state.value,
             'reason': self.safety.reason,
             'episode': self.episode,
             'phase': self.episodes.phase.value,
-            'messages dropped': self.inbox.dropped,
+            'messages_waiting': self.inbox.waiting,
             **{f'cut by {name}': count for name, count in list(self.cut.items())},
-            **{f'labels/{name}': count for name, count in list(self.episodes.counts.items())},
         }
-        for name, layout in self.layouts.items():
-            values |= {f'{name}/{what}': n for what, n in list(layout.counts.items())}
         if jitters:
+            late = jitters[len(jitters) * 99 // 100]
             values['jitter_p50_ms'] = round(1e3 * jitters[len(jitters) // 2], 3)
-            values['jitter_p99_ms'] = round(1e3 * jitters[len(jitters) * 99 // 100], 3)
+            values['jitter_p99_ms'] = round(1e3 * late, 3)
+            values['jitter_share'] = round(late / self.period, 3)
         return level, f'{state.value}, {self.episodes.phase.value}', values
+
+    def totals(self) -> dict[str, int]:
+        counts = dict(self.counts) | {'messages dropped': self.inbox.dropped}
+        counts |= {f'labels/{name}': n for name, n in list(self.episodes.counts.items())}
+        for name, layout in self.layouts.items():
+            counts |= {f'{name}/{what}': n for what, n in list(layout.counts.items())}
+        return counts
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ below the other, as one picture.
 import sys
 import time
 from array import array
+from collections import Counter
 from pathlib import Path
 
 import yaml
@@ -35,10 +36,13 @@ from furl_ros.core.arm.frames import NearestFrame, Pairing
 from furl_ros.core.arm.pictures import stack, view
 from furl_ros.core.arm.profile import Camera
 from furl_ros.core.arm.profile_reading import read_profile
+from furl_ros.core.health import Level, Rate
 from furl_ros.core.settings import SettingError, explained
 
 KEPT = 8  # newest pictures that an observation may still get; of 4K one has 25 MB
 TICK_S = 0.02  # seconds between two looks at observations that wait
+# Counts that are no fault: a camera that is faster than the control loop, and one that is slower.
+USUAL = ('frames dropped', 'frames repeated')
 
 Found = tuple[int, Picture | None]
 """Stamp of an observation, and its picture."""
@@ -51,6 +55,9 @@ class Stream:
         self.camera = camera
         self.frames = NearestFrame(camera.tolerance_s, camera.wait_s, KEPT)
         self._pictures: dict[int, Picture] = {}
+        self.seen = 0  # pictures so far, each once
+        self.seen_at = time.monotonic()
+        self.rate = Rate(self.seen_at)
 
     def knows(self, stamp: int) -> bool:
         """Whether there is a picture of that stamp."""
@@ -132,6 +139,7 @@ class CameraNode(FurlNode):
         stream, stamp = self.streams[name], to_ns(message.header.stamp)
         # A camera that sends one picture again and again is not seen.
         if not stream.knows(stamp):
+            stream.seen, stream.seen_at = stream.seen + 1, time.monotonic()
             self.seen_publisher.publish(String(data=name))
         self.take(name, stream.add_picture(stamp, message, time.monotonic()))
         warning = stream.frames.take_warning()
@@ -191,15 +199,27 @@ class CameraNode(FurlNode):
         answer.header.frame_id = self.name
         self.publisher.publish(answer)
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         values: dict[str, object] = {'camera': self.name}
-        level = WARN if self.counts else OK
+        level, now = OK, time.monotonic()
         for name, stream in self.streams.items():
-            values |= {f'{name}/{what}': count for what, count in stream.frames.counts.items()}
+            values |= {f'{name}/{what}': stream.frames.counts[what] for what in USUAL}
+            values[f'{name}/pictures_per_s'] = round(stream.rate(stream.seen, now), 1)
+            values[f'{name}/picture_age_s'] = round(now - stream.seen_at, 2)
             if stream.frames.offset_s is not None:
                 level = WARN
                 values[f'{name}/clock_offset_s'] = round(stream.frames.offset_s, 4)
         return level, f'camera {self.name}', values
+
+    def totals(self) -> Counter[str]:
+        return self.counts + Counter(
+            {
+                f'{name}/{what}': count
+                for name, stream in self.streams.items()
+                for what, count in stream.frames.counts.items()
+                if what not in USUAL
+            }
+        )
 
 
 def main() -> None:

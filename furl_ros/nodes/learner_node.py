@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ from furl_ros.bridge.evaluation import (
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.limits import alignment_lead
 from furl_ros.bridge.live import UNREPEATABLE
-from furl_ros.bridge.node import ERROR, OK, WARN, FurlNode, run
+from furl_ros.bridge.node import ERROR, OK, FurlNode, run
 from furl_ros.bridge.orders import Orders
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS
@@ -41,6 +42,7 @@ from furl_ros.bridge.status import SAY_AGAIN_S, Status
 from furl_ros.bridge.steps import spaces_of
 from furl_ros.core.config import ScoringConfig, TrainConfig
 from furl_ros.core.episodes import Episodes
+from furl_ros.core.health import Age, Level, Rate, count_not_finite, disk_left_megabytes
 from furl_ros.core.methods import METHODS
 from furl_ros.core.pacing import Due, Pace, Pacing
 from furl_ros.core.reporting import Reporter
@@ -100,6 +102,7 @@ class LearnerNode(FurlNode):
         self.orders = Orders(self, self.status, total_steps)
         self.evaluations = Evaluations(self, self.why_no_evaluation)
         self.stop = threading.Event()
+        self.step_rate, self.heads_age = Rate(time.monotonic()), Age(time.monotonic())
         self.at_rest = False
         # Robots that are to be between two episodes, as of this turn of the loop; those that are.
         self.held: list[Source] = []
@@ -523,13 +526,30 @@ class LearnerNode(FurlNode):
         self.folder.publish_agents(self.trainer.steps)
         self.get_logger().info(f'agent: {self.folder.path / "vlm_agent.zip"}')
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         state = self.status.state
-        level = ERROR if state == TrainingStatus.FAILED else WARN if self.counts else OK
-        values = {'in_flight': sum(source.in_flight for source in self.sources)}
+        values = {
+            'in_flight': sum(source.in_flight for source in self.sources),
+            'messages_waiting': self.inbox.waiting,
+            'silent_s': 0.0,
+            'disk_left_mb': round(disk_left_megabytes(Path(self.config.run_folder).expanduser())),
+        }
         if self.trainer is not None:
-            values |= self.trainer.report() | {'owed_updates': self.trainer.owed}
-        return level, self.status.detail, values
+            now, version = time.monotonic(), self.trainer.heads_version
+            values |= self.trainer.report()
+            values |= {
+                'owed_updates': self.trainer.owed,
+                'steps_per_s': round(self.step_rate(self.trainer.steps, now), 1),
+                'heads_age_s': round(self.heads_age(version, now), 1),
+                'not_finite': count_not_finite(self.trainer.figures().values()),
+            }
+        if state in (TrainingStatus.WARMUP, TrainingStatus.TRAINING):
+            # Otherwise nobody listens, or nobody owes anything.
+            values['silent_s'] = round(max(source.silent_for for source in self.sources), 1)
+            if self.method.vlm:
+                behind = max(source.alignment_lead for source in self.sources)
+                values['heads_lag'] = round(behind / alignment_lead(self.config.publish_every), 2)
+        return ERROR if state == TrainingStatus.FAILED else OK, self.status.detail, values
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 from furl_ros.bridge.node import ERROR, OK, WARN, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED, SENSOR
+from furl_ros.core.health import Level
 from furl_ros.core.timing import Stages
 from sim.mock_arm.arm import Arm, Pose
 from sim.mock_arm.camera import Camera
@@ -307,7 +308,7 @@ class MockArmNode(FurlNode):
                 )
             )
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         values = {f'frames {fate}': count for fate, count in list(self.faults.counts.items())}
         values['ticks'] = self.ticks
         values['stage/draw_s'] = round(self.film_stages.seconds.get('draw', 0.0), 4)
@@ -315,7 +316,7 @@ class MockArmNode(FurlNode):
             return ERROR, f'protective stop: {self.arm.protective_stop}', values
         if not self.arm.program_running:
             return WARN, 'no program runs', values
-        return WARN if self.counts else OK, 'running', values
+        return OK, 'running', values
 
 
 def _nanoseconds(stamp: Time) -> int:

@@ -23,9 +23,10 @@ from furl_interfaces.msg import FrameScore, Observation, PromptEmbedding, Source
 from furl_ros.bridge.config import MonitorNodeConfig
 from furl_ros.bridge.convert import from_image_msg, to_image_msg, to_ns
 from furl_ros.bridge.markers import Markers
-from furl_ros.bridge.node import OK, WARN, FurlNode, run
+from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import LATCHED, NEWEST, WATCHED
+from furl_ros.core.health import Level
 from furl_ros.monitor.pictures import Moment, annotated
 from furl_ros.monitor.watched_episode import Score, SeenStep, WatchedEpisode
 from sim.tasks import TASKS
@@ -237,9 +238,9 @@ class MonitorNode(FurlNode):
             ]
         return '\n'.join(lines)
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         looks = 'somebody looks' if self.watching else 'nobody looks'
-        return WARN if self.counts else OK, looks, {'pictures kept': len(self.frames)}
+        return OK, looks, {'pictures kept': len(self.frames)}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Scores camera frames with a vision-language model and the newest reward heads."""
 
+import math
 import queue
 import statistics
 import sys
@@ -28,10 +29,11 @@ from furl_ros.bridge.convert import (
     to_float_field,
 )
 from furl_ros.bridge.live import UNREPEATABLE
-from furl_ros.bridge.node import OK, WARN, FurlNode, run
+from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR, VIEWS
 from furl_ros.core.config import ScoringConfig, VlmConfig
+from furl_ros.core.health import Age, Level, Rate
 from furl_ros.core.methods import METHODS
 from furl_ros.core.scorings import GOAL_IMAGE, check_baseline, check_scoring
 from furl_ros.core.settings import SettingError
@@ -97,8 +99,10 @@ class RewardNode(FurlNode):
             views=self.config.views,
         )
         self.jobs: queue.SimpleQueue[Frame | GoalImage | Prompt | Request] = queue.SimpleQueue()
-        self.frames = self.batches = self.frames_before = 0
-        self.looked = time.perf_counter()
+        self.frames = self.batches = 0
+        # When the oldest frame of those that are scored now has come.
+        self.oldest: float | None = None
+        self.frame_rate, self.heads_age = Rate(time.perf_counter()), Age(time.perf_counter())
         self.latencies: deque[float] = deque(maxlen=LATENCIES)
 
         stream = STREAMS[self.config.image_qos]
@@ -196,10 +200,9 @@ class RewardNode(FurlNode):
         self.jobs.put(Request(request, future))
         return await future
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        now = time.perf_counter()
-        rate = (self.frames - self.frames_before) / (now - self.looked)
-        self.frames_before, self.looked = self.frames, now
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
+        now, oldest = time.perf_counter(), self.oldest
+        rate = self.frame_rate(self.frames, now)
         latencies = sorted(self.latencies.copy())
         values = {
             'model': self.scorer.vlm.name,
@@ -208,12 +211,15 @@ class RewardNode(FurlNode):
             'frames': self.frames,
             'frames_per_s': round(rate, 1),
             'frames_per_batch': round(self.frames / max(1, self.batches), 2),
+            'frames_waiting': self.jobs.qsize(),
+            'frame_age_s': 0.0 if oldest is None else round(now - oldest, 3),
             'heads_version': self.scorer.heads_version,
+            'heads_age_s': round(self.heads_age(self.scorer.heads_version, now), 1),
         }
         if latencies:
             values['latency_p50_ms'] = round(1e3 * statistics.median(latencies), 2)
             values['latency_p99_ms'] = round(1e3 * latencies[len(latencies) * 99 // 100], 2)
-        return WARN if self.counts else OK, f'{rate:.0f} frames/s', values
+        return OK, f'{rate:.0f} frames/s', values
 
     # In the main thread
 
@@ -231,7 +237,9 @@ class RewardNode(FurlNode):
                     self.use_prompt(job.text)
             frames = [job for job in jobs if isinstance(job, Frame)]
             if frames:
+                self.oldest = frames[0].received
                 self.score_frames(frames)
+                self.oldest = None
             for job in jobs:
                 if isinstance(job, Request):
                     job.future.set_result(self.answer(job.request))
@@ -324,6 +332,8 @@ class RewardNode(FurlNode):
                 score.cosine = float(result.cosines[row])
                 score.reward = float(result.rewards[row])
                 score.heads_version = result.heads_version
+                if not math.isfinite(score.reward):
+                    self.counts['rewards that are not finite'] += 1
         return scores
 
     def no_score(self, picture: Picture, status: int) -> FrameScore:

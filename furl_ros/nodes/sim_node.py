@@ -19,12 +19,13 @@ from furl_interfaces.srv import Reset
 from furl_ros.bridge.config import SimNodeConfig
 from furl_ros.bridge.convert import check_stamp, to_float_field, to_image_msg, to_ns, to_time
 from furl_ros.bridge.join import Sensed
-from furl_ros.bridge.node import OK, WARN, FurlNode, run
+from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, VIEWS
 from furl_ros.bridge.scenes import SceneTopics
 from furl_ros.bridge.serving import Serving
 from furl_ros.bridge.steps import to_camera_info, to_observation
+from furl_ros.core.health import Level, Rate
 from sim.config import SimConfig
 from sim.envs import Step, make
 from sim.oracle import goal_image
@@ -50,6 +51,8 @@ class SimNode(FurlNode):
         self.evaluation = False  # what the episode is for
         self.newest_action: tuple[float, np.ndarray] | None = None
         self.serving = Serving(self)
+        self.step_rate = Rate(time.monotonic())
+        self.began, self.behind = 0.0, 0  # of the episode: when it began, control steps missed
 
         stream = VIEWS if self.config.real_time else LOCKSTEP
         self.image_publisher = self.create_publisher(Image, 'camera/image_raw', stream)
@@ -139,6 +142,7 @@ class SimNode(FurlNode):
         self.newest_action = None
         self.publish_goal_marker()
         self.publish(step, is_reset=True)
+        self.began, self.behind = time.monotonic(), 0
         response.stamp = to_time(self.now.stamp)
         response.episode = self.episode
         return response
@@ -166,10 +170,16 @@ class SimNode(FurlNode):
         """Real time: one control step."""
         if self.now is None or self.now.last:
             return
+        now = time.monotonic()
+        # The first step comes up to a period late, and so may each.
+        behind = int((now - self.began) * self.config.control_rate) - self.step - 1
+        if behind > self.behind:
+            self.counts['control steps missed'] += behind - self.behind
+            self.behind = behind
         action = np.zeros(self.env.action_space.shape, np.float32)
         if self.newest_action is not None:
             received, newest = self.newest_action
-            if time.monotonic() - received <= self.config.action_timeout:
+            if now - received <= self.config.action_timeout:
                 action = newest
             else:
                 self.counts['steps without a fresh action'] += 1
@@ -241,10 +251,15 @@ class SimNode(FurlNode):
         marker.color.g = marker.color.a = 1.0
         self.marker_publisher.publish(marker)
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
-        level = WARN if self.counts else OK
-        values = {'task': self.sim_config.task, 'episode': self.episode, 'step': self.step}
-        return level, 'waiting for reset' if self.now is None else 'running', values
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
+        steps = self.stages.calls.get('step_and_render', 0)
+        values = {
+            'task': self.sim_config.task,
+            'episode': self.episode,
+            'step': self.step,
+            'steps_per_s': round(self.step_rate(steps, time.monotonic()), 1),
+        }
+        return OK, 'waiting for reset' if self.now is None else 'running', values
 
     def close(self) -> None:
         self.env.close()

@@ -26,10 +26,11 @@ from furl_interfaces.srv import ScoreFrames
 from furl_ros.bridge.config import VideoNodeConfig
 from furl_ros.bridge.convert import from_image_msg, to_ns
 from furl_ros.bridge.join import Sensed
-from furl_ros.bridge.node import OK, WARN, FurlNode, run
+from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, LATCHED, LOCKSTEP
 from furl_ros.bridge.steps import from_observation
+from furl_ros.core.health import Level
 from furl_ros.core.settings import SettingError
 from furl_ros.monitor.films import Film, Shelf, film_strip
 from furl_ros.monitor.pictures import Moment
@@ -247,9 +248,9 @@ class VideoNode(FurlNode):
         task_return = float(sum(step.task_reward for step in take.steps))
         return Film(self.total_steps, self.prompt, frames, moments, self.period, task_return)
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         values = {'films': self.made, 'waiting': self.films.qsize()}
-        return WARN if self.counts else OK, f'{self.made} films made', values
+        return OK, f'{self.made} films made', values
 
     # In the main thread
 

@@ -32,10 +32,11 @@ from visualization_msgs.msg import Marker, MarkerArray
 from furl_interfaces.msg import PromptEmbedding, TrainingStatus
 from furl_ros.bridge.config import WebNodeConfig
 from furl_ros.bridge.convert import from_image_msg
-from furl_ros.bridge.node import OK, WARN, FurlNode, run
+from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED, NEWEST
 from furl_ros.bridge.shapes import KINDS, from_marker, from_poses
+from furl_ros.core.health import Level
 from furl_ros.core.settings import SettingError
 from furl_ros.monitor.curves import Curves
 from furl_ros.monitor.web_guard import is_loopback
@@ -315,20 +316,23 @@ class WebNode(FurlNode):
             self.rho = status.rho
             self.page.show_rho(round(status.rho, 6))
 
-    def diagnose(self) -> tuple[bytes, str, dict[str, object]]:
+    def diagnose(self) -> tuple[Level, str, dict[str, object]]:
         watchers = self.page.watchers
-        return WARN if self.counts else OK, f'{watchers} watching', {'watchers': watchers}
+        return OK, f'{watchers} watching', {'watchers': watchers}
 
 
 def rows_of(status: TrainingStatus) -> dict[str, str]:
     """Where a run stands, for people."""
     state = STATES[status.state] if status.state < len(STATES) else str(status.state)
+    # Of a run that goes on it says once more what the rows below say.
+    if status.detail and status.state not in (TrainingStatus.WARMUP, TrainingStatus.TRAINING):
+        state += f': {status.detail}'
     left = '-'
     if status.steps_per_second > 0:
         missing = max(0, status.target_steps - status.total_steps)
         left = str(datetime.timedelta(seconds=round(missing / status.steps_per_second)))
     return {
-        'state': f'{state}: {status.detail}' if status.detail else state,
+        'state': state,
         'steps': f'{status.total_steps:,} of {status.target_steps:,}',
         'speed': f'{text_of(status.steps_per_second, ".1f")} steps/s, {left} left',
         'success': f'{text_of(status.success_rate)} (last 20 episodes),'

@@ -1,18 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/parameters.md says what the settings say."""
+"""The pages of the reference say what the code says."""
 
 import dataclasses
 from pathlib import Path
 
 import pytest
 
-from furl_ros.bridge.reference import NODES, node_help, reference
+from furl_ros.bridge.reference import NODES, PAGES, node_help
 
 
-def test_the_page_of_parameters_is_up_to_date():
-    page = Path(__file__).parents[2] / 'docs' / 'parameters.md'
-    assert page.read_text() == reference(), (
-        'run: python -m furl_ros.bridge.reference > docs/parameters.md'
+@pytest.mark.parametrize('name', PAGES)
+def test_pages_are_up_to_date(name):
+    page = Path(__file__).parents[2] / 'docs' / f'{name}.md'
+    assert page.read_text() == PAGES[name](), (
+        f'run: python -m furl_ros.bridge.reference {name} > docs/{name}.md'
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from graph_support import Probe, launch, new_domain
 from sensor_msgs.msg import Image
 
@@ -42,6 +43,7 @@ def train_run(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             'heads': probe.record(RewardHeads, 'reward_heads'),
             'prompts': probe.record(PromptEmbedding, 'prompt_embedding'),
             'episodes': probe.record(EpisodeResult, 'episode_result', EVENTS),
+            'diagnostics': probe.record(DiagnosticArray, '/diagnostics', EVENTS),
             'statuses': probe.record(TrainingStatus, 'training_status'),
         }
         graph = launch(

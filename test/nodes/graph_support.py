@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -162,7 +162,8 @@ class Probe:
 
     Attributes:
         command: whose end makes all waiting vain, if there is such a one.
-        diagnostics: newest values by node.
+        statuses: newest diagnostics by node.
+        diagnostics: their values.
         domain: where it is.
     """
 
@@ -174,6 +175,7 @@ class Probe:
         self.node = Node('probe', context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
+        self.statuses: dict[str, DiagnosticStatus] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._news = threading.Condition()
         self.listen(DiagnosticArray, '/diagnostics', EVENTS, self._on_diagnostics)
@@ -191,6 +193,7 @@ class Probe:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
+            self.statuses[status.name] = status
             self.diagnostics[status.name] = {pair.key: pair.value for pair in status.values}
 
     def listen(
@@ -240,6 +243,15 @@ class Probe:
         self.executor.create_task(lambda: sent.append(client.send_goal_async(goal, **named)))
         self.wait(lambda: sent and sent[0].done(), 'the answer to the goal')
         return sent[0].result()
+
+    def wait_for_level(self, node: str, level: bytes, text: str = '') -> None:
+        """Wait until a node says that it is OK, WARN or ERROR, with this text among the reasons."""
+
+        def says_so() -> bool:
+            status = self.statuses.get(node)
+            return status is not None and status.level == level and text in status.message
+
+        self.wait(says_so, f'{level!r} {text!r} of {node}')
 
     def wait_for_count(self, node: str, name: str, least: int = 1) -> None:
         """Wait until the diagnostics of a node show a count."""

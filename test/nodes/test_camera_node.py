@@ -2,6 +2,7 @@
 """The camera node as a process; the test plays the cameras and the arm."""
 
 import contextlib
+import itertools
 import json
 import sys
 import time
@@ -12,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
 from graph_support import Command, Probe, by_stamp, new_domain
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
@@ -261,6 +263,23 @@ def test_a_camera_on_another_clock_is_noticed(ahead):
         assert output.count('its clock is another one') == 1
         where = 'behind' if ahead < 0 else 'ahead of'
         assert where in output
+
+
+def test_a_silent_camera_is_told_until_it_is_back():
+    stamps = itertools.count(START, MS)
+    with rig({'front': {}}) as robot:
+
+        def show():
+            """A picture with each look, until the diagnostics have seen it."""
+            message = convert.to_image_msg(random_frame(), next(stamps), '')
+            robot.cameras['front'].publish(message)
+            return robot.probe.statuses['camera_node'].level == DiagnosticStatus.OK
+
+        for _ in range(2):
+            robot.probe.wait_for_level(
+                'camera_node', DiagnosticStatus.WARN, 'front/picture_age_s is '
+            )
+            robot.probe.wait(show, 'a camera that is well')
 
 
 def test_messages_of_no_use_stop_nothing():

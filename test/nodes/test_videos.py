@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run with videos in a terminal: films, strips, the live line, and what ``status`` tells of it."""
+"""A run with videos in a terminal: films, strips, the live line, and what `status` tells."""
 
 import fcntl
 import json

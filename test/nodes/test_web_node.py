@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from geometry_msgs.msg import Point, Pose, PoseArray, Vector3
-from graph_support import Command, Probe, new_domain, run_node
+from graph_support import Command, Probe, launch, new_domain, run_node
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image
@@ -26,12 +26,15 @@ sys.path.insert(0, str(Path(__file__).parents[2] / 'bench'))
 
 from chromium import Chromium, find_chromium
 
-# Points of the shortest curve that is drawn, from a test point of viser's.
+# Points of the longest curve that is drawn, from a test point of viser's.
 POINTS = """
-Math.min(...Object.values(window.__viserTestpoints?.uplots ?? {}).map(u => u.chart.data[0].length))
+Math.max(...Object.values(window.__viserTestpoints?.uplots ?? {}).map(u => u.chart.data[0].length))
 """
 # viser's own pictures are drawings.
-PICTURE = "[...document.querySelectorAll('img')].map(i => i.src).find(s => !s.includes('svg'))"
+PICTURES = """
+[...document.querySelectorAll('img')].map(i => i.src).filter(s => !s.includes('svg'))
+""".strip()
+PICTURE = f'{PICTURES}[0]'
 TEXT = 'document.body.innerText'
 
 needs_chromium = pytest.mark.skipif(not find_chromium()[0], reason=find_chromium()[1])
@@ -182,3 +185,43 @@ def test_what_a_person_sees_and_does(stage: tuple[StandIn, Command, str]) -> Non
     wait_until(lambda: not stand_in.listeners, 'the end of all listening')
     assert viewer.process.poll() is None, viewer.output
     assert 'Traceback' not in viewer.output
+
+
+@needs_chromium
+def test_a_run_is_watched_paused_and_continued(tmp_path: Path) -> None:
+    domain = new_domain()
+    with (
+        Probe(domain) as probe,
+        launch(
+            domain,
+            tmp_path,
+            task='drawer-close-v3',
+            total_steps=100_000,
+            run_folder=tmp_path / 'run',
+        ) as graph,
+        launch(domain, tmp_path, 'monitor.launch.py', small=False, viewer='web', port=0) as monitor,
+        Chromium() as browser,
+    ):
+        probe.command = graph
+        statuses = probe.record(TrainingStatus, 'training_status')
+        browser.open(monitor.wait_for(r'viewer: (http\S+)')[1])
+        probe.wait(lambda: statuses and statuses[-1].total_steps > 200, 'steps')
+        # What the camera sees, and what the model thinks of it.
+        browser.wait(f'new Set({PICTURES}).size === 2')
+        first = browser.evaluate(PICTURES)
+        browser.wait(f'{PICTURES}.every(s => !{first!r}.includes(s))')
+        points = browser.wait(f'isFinite({POINTS}) && {POINTS}')
+        browser.wait(f'{POINTS} > {points}')
+        browser.click('Pause')
+        probe.wait(lambda: statuses[-1].state == TrainingStatus.PAUSED, 'the pause')
+        browser.wait(f"{TEXT}.includes('paused')")
+        paused = statuses[-1].total_steps
+        seen = len(statuses)
+        probe.wait(lambda: len(statuses) > seen + 2, 'news of the pause')
+        assert statuses[-1].total_steps == paused
+        browser.click('Go on')
+        probe.wait(lambda: statuses[-1].total_steps > paused, 'steps after the pause')
+        browser.click('Stop')
+        assert graph.finish() == 0, graph.output
+        assert not browser.errors
+        assert 'Traceback' not in monitor.output

@@ -7,6 +7,7 @@ never wait behind a whole episode. Nobody waits for this node: what it misses is
 film alone.
 """
 
+import contextlib
 import queue
 import sys
 import threading
@@ -37,6 +38,7 @@ from furl_ros.monitor.pictures import Moment
 VIDEOS, STRIPS = 'videos', 'tensorboard/films'  # folders within the run's
 AGENT = 'eval'
 BATCH = 16  # frames that are scored by one call
+MOST_WAITING = 3  # films that wait to be made
 LONGEST = 5_000  # frames of a film; the rest of a longer episode is left out
 EARLY = 128  # frames that may come before their observations
 PATIENCE_S = 10.0  # seconds after the end of an episode for what has not come yet
@@ -208,6 +210,14 @@ class VideoNode(FurlNode):
             self.takes.remove(take)
             if film := self.film_of(take):
                 self.films.put(film)
+                self.forget_some()
+
+    def forget_some(self) -> None:
+        """Let the oldest films go when episodes end faster than they can be made."""
+        with contextlib.suppress(queue.Empty):
+            while self.films.qsize() > MOST_WAITING:
+                self.films.get_nowait()
+                self.counts['films dropped'] += 1
 
     def film_of(self, take: Take) -> Film | None:
         """The film of an episode; steps whose frames never came, or are none, are left out."""

@@ -78,9 +78,9 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     nodes.append(node('evaluate_node', graph.for_node(values, config.RunConfig), asks))
     ending = [*ending_with_any(nodes), last_lines(values)]
     if films and robot:
-        nodes.append(film_maker(values, '', image_topic='camera_view/image_raw'))
+        nodes.append(film_maker(values, '', 'listen', image_topic='camera_view/image_raw'))
     elif films:
-        nodes.append(film_maker(values, SOURCE))
+        nodes.append(film_maker(values, SOURCE, 'listen'))
     return in_namespace(context, [*ending, *nodes])
 
 

@@ -75,7 +75,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     names += [('eval', 'sim_node')] if evaluates else []
     films = []
     if values['videos']:
-        films.append(film_maker(values, 'eval', evaluation_seeds(values['seed'], 1)[0]))
+        films.append(film_maker(values, 'eval', 'ask', evaluation_seeds(values['seed'], 1)[0]))
     names += [('', 'video_node')] if films else []
     names += learning_names(values)
     watch = watch_names(context, names)

@@ -137,7 +137,12 @@ class VideoNodeConfig:
     only_seed: int = setting(
         -1, 'Film the episodes that start from this seed; -1: all.', low=-1, high=2**63 - 1
     )
-    scored: bool = setting(True, 'Have the frames scored by reward_node.')
+    scores: str = setting(
+        'ask',
+        'Where the rewards of frames come from. ask: the service score_frames; listen: the topic'
+        ' frame_score, where reward_node scores this robot in any case; none: nowhere.',
+        choices=('ask', 'listen', 'none'),
+    )
 
 
 @dataclass(frozen=True)

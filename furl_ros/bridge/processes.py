@@ -317,6 +317,7 @@ def learning_nodes(
 def film_maker(
     values: Mapping[str, Any],
     source: str,
+    scores: str,
     only_seed: int = -1,
     image_topic: str = 'camera/image_raw',
 ) -> Node:
@@ -325,6 +326,7 @@ def film_maker(
     Args:
         values: settings of the whole graph, from ``graph.settings_of_run``.
         source: namespace of the robot.
+        scores: where the rewards come from, as ``VideoNodeConfig`` says.
         only_seed: whose episodes are filmed; -1: all.
         image_topic: of the robot's pictures.
     """
@@ -336,7 +338,7 @@ def film_maker(
             'source': source,
             'only_seed': only_seed,
             'image_topic': image_topic,
-            'scored': graph.uses_vlm(values),
+            'scores': scores if graph.uses_vlm(values) else 'none',
         },
         niceness=values['background_niceness'],
     )

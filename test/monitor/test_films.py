@@ -99,6 +99,8 @@ def test_first_best_and_last_are_kept_also_over_a_restart(tmp_path):
         'videos.json',
     }
     assert len(decode((folder / 'best.mp4').read_bytes())[1]) == 20
+    best = json.loads((folder / 'videos.json').read_text())['best']
+    assert (best['frames'], best['scored']) == (20, 20)
 
 
 def test_a_film_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):

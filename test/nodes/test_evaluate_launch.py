@@ -32,7 +32,7 @@ def evaluated(train_run, tmp_path_factory):
         arguments = {'checkpoint': train_run.folder, 'episodes': EPISODES}
         file = 'evaluate.launch.py'
         with launch(domain, train_run.folder, file, small=False, **arguments) as graph:
-            assert_clean(graph, processes=5)
+            assert_clean(graph, processes=6)
     (folder,) = (train_run.folder / 'evaluations').iterdir()
     after = {path: path.stat().st_mtime_ns for path in before}
     changed = [path for path in before if before[path] != after[path]]
@@ -59,6 +59,14 @@ def test_the_table_is_printed_and_written(evaluated, train_run):
     assert f'written: {folder}/evaluation.csv' in output
     (row,) = read_table(folder / 'evaluations.csv')
     assert int(row['total_steps']) == content['total_steps']
+
+
+def test_its_episodes_are_filmed(evaluated):
+    folder, _, _ = evaluated
+    known = json.loads((folder / 'videos' / 'videos.json').read_text())
+    for name in ('first', 'best', 'last'):
+        assert (folder / 'videos' / f'{name}.mp4').stat().st_size > 0
+        assert known[name]['frames'] == known[name]['scored'] == HORIZON + 1
 
 
 def test_the_episodes_are_those_of_the_runs_own_evaluations(evaluated, train_run):

@@ -56,6 +56,7 @@ setup(
             'reward_node = furl_ros.entry:reward_node',
             'alignment_node = furl_ros.entry:alignment_node',
             'learner_node = furl_ros.entry:learner_node',
+            'evaluate_node = furl_ros.entry:evaluate_node',
             'arm_node = furl_ros.entry:arm_node',
             'camera_node = furl_ros.entry:camera_node',
             'monitor_node = furl_ros.entry:monitor_node',

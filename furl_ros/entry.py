@@ -67,6 +67,11 @@ def learner_node() -> None:
     _node('learner_node')
 
 
+def evaluate_node() -> None:
+    """``ros2 run furl_ros evaluate_node``."""
+    _node('evaluate_node')
+
+
 def arm_node() -> None:
     """``ros2 run furl_ros arm_node``."""
     _node('arm_node')

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the graphs of this ROS domain stand.
 
-In a terminal the page goes on until Ctrl-C or the end of the graph; else, and with --once or
---json, it is told once. The exit code is 1 where no graph is found.
+In a terminal the page goes on until Ctrl-C or the end of the graph; else, and with --once,
+--json or --svg, it is told once. The exit code is 1 where no graph is found.
 """
 
 import argparse
+import io
 import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -30,6 +32,7 @@ KIND = 'furl_interfaces/msg/TrainingStatus'
 TELLING_S = 1.5  # seconds in which every node has told how it is
 SILENT_S = 5.0  # seconds without its status after which a graph has gone
 SIGINT_CODE = 130
+PICTURE_COLUMNS = 100
 TOLD = [name for name in TrainingStatus.get_fields_and_field_types() if name != 'header']
 
 
@@ -98,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='ros2 run furl_ros status', description=__doc__)
     parser.add_argument('--once', action='store_true', help='Tell it once, and end.')
     parser.add_argument('--json', action='store_true', help='Tell it once, as a JSON list.')
+    parser.add_argument('--svg', type=Path, help='Write it to this file, once, as a picture.')
     parser.add_argument(
         '--wait', type=float, default=6.0, help='Seconds to look for a graph. Default: 6.'
     )
@@ -124,6 +128,10 @@ def main(argv: list[str] | None = None) -> int:
         domain.listen(TELLING_S)
         if options.json:
             print(json.dumps([_told(domain, space) for space in sorted(domain.graphs)], indent=2))
+        elif options.svg:
+            console = Console(record=True, file=io.StringIO(), width=PICTURE_COLUMNS)
+            console.print(_pages(domain))
+            console.save_svg(str(options.svg), title='ros2 run furl_ros status')
         elif options.once or not sys.stdout.isatty():
             Console().print(_pages(domain))
         else:

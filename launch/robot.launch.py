@@ -8,10 +8,9 @@ called the service ``arm_node/arm``. Every setting of the graph may be given as 
 import os
 from pathlib import Path
 
-import yaml
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 
-from furl_ros.bridge import config, graph
+from furl_ros.bridge import graph
 from furl_ros.bridge.processes import (
     arguments,
     ending_at_once,
@@ -19,10 +18,9 @@ from furl_ros.bridge.processes import (
     free_memory,
     in_namespace,
     last_lines,
-    learning_names,
-    learning_nodes,
     live_line,
-    node,
+    robot_names,
+    robot_nodes,
     settings,
     watch_names,
 )
@@ -62,20 +60,9 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     graph.check_model(values)
     check_unlocked(values['run_folder'])
     values |= {'run_id': values['run_id'] or graph.new_run_id(), 'launch_pid': os.getpid()}
-    names = [('', 'arm_node'), *learning_names(values)]
-    names += [('', 'camera_node')] if graph.uses_vlm(values) else []
-    watch_names(context, names).check()
+    watch_names(context, robot_names(values)).check()
     shown = live_line(context, values)
-    shared = graph.for_node(values, config.RunConfig) | {graph.ROBOT: yaml.safe_dump(robot)}
-    of_arm = {'dry_run': dry_run, 'success_reward': values['success_reward']}
-    nodes = [node('arm_node', shared, of_arm)]
-    if graph.uses_vlm(values):
-        nodes.append(node('camera_node', shared, {'goal_image': goal_image}))
-    nodes += learning_nodes(
-        values,
-        expect_goal_image=bool(goal_image),
-        image_topic='camera_view/image_raw',
-    )
+    nodes = robot_nodes(values, robot, goal_image, dry_run)
     return in_namespace(context, [*ending_with_any(nodes), *shown, last_lines(values), *nodes])
 
 

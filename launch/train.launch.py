@@ -28,6 +28,7 @@ from furl_ros.bridge.processes import (
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import check_unlocked
 from furl_ros.core.scorings import SCORINGS
+from furl_ros.core.seeds import evaluation_seeds
 from furl_ros.core.settings import from_mapping
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from sim.config import SimConfig
@@ -72,7 +73,9 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     evaluates = values['eval_every'] > 0
     names = [(sources[index], 'sim_node') for index in here]
     names += [('eval', 'sim_node')] if evaluates else []
-    films = [] if not values['videos'] else [film_maker(values)]
+    films = []
+    if values['videos']:
+        films.append(film_maker(values, 'eval', 'ask', evaluation_seeds(values['seed'], 1)[0]))
     names += [('', 'video_node')] if films else []
     names += learning_names(values)
     watch = watch_names(context, names)

@@ -3,7 +3,12 @@
 
 from dataclasses import dataclass
 
-from furl_ros.bridge.limits import MOST_IN_FLIGHT, MOST_PUBLISH_EVERY
+from furl_ros.bridge.limits import (
+    LARGEST_FIRST_SEED,
+    MOST_IN_FLIGHT,
+    MOST_PUBLISH_EVERY,
+    MOST_TRIALS,
+)
 from furl_ros.core.methods import METHODS
 from furl_ros.core.settings import setting
 
@@ -132,7 +137,12 @@ class VideoNodeConfig:
     only_seed: int = setting(
         -1, 'Film the episodes that start from this seed; -1: all.', low=-1, high=2**63 - 1
     )
-    scored: bool = setting(True, 'Have the frames scored by reward_node.')
+    scores: str = setting(
+        'ask',
+        'Where the rewards of frames come from. ask: the service score_frames; listen: the topic'
+        ' frame_score, where reward_node scores this robot in any case; none: nowhere.',
+        choices=('ask', 'listen', 'none'),
+    )
 
 
 @dataclass(frozen=True)
@@ -251,3 +261,21 @@ class RewardNodeConfig:
     )
     gather: float = _gather()
     torch_threads: int = setting(1, 'Threads of torch.', low=1, high=1_024)
+
+
+@dataclass(frozen=True)
+class EvaluateNodeConfig:
+    """Parameters of the node that asks for an evaluation."""
+
+    episodes: int = setting(
+        20, "Episodes; 0: the learner's eval_episodes.", low=0, high=MOST_TRIALS
+    )
+    first_seed: int = setting(
+        0,
+        "Seed of the first episode, the next ones follow; 0: those of the run's own evaluations.",
+        low=0,
+        high=LARGEST_FIRST_SEED,
+    )
+    output: str = setting(
+        '', 'Where to write the table to: <output>.csv and <output>.json; empty: nowhere.'
+    )

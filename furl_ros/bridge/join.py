@@ -26,6 +26,7 @@ class Sensed(NamedTuple):
     success: bool
     terminated: bool
     truncated: bool
+    evaluation: bool = False
 
     @property
     def last(self) -> bool:

@@ -32,3 +32,9 @@ ALIGNED_DEPTH = alignment_lead(MOST_PUBLISH_EVERY) + LOCKSTEP_DEPTH
 
 JOIN_WAITING = LOCKSTEP_DEPTH
 """Observations that wait for the score of their frame; more were never under way."""
+
+MOST_TRIALS = 10_000
+"""Most episodes of an evaluation that somebody asks for."""
+
+LARGEST_FIRST_SEED = 2**31 - 1 - MOST_TRIALS
+"""Largest seed of its first one: those of environments have 31 bits."""

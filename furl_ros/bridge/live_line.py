@@ -14,12 +14,12 @@ import threading
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+import launch.logging
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-import launch.logging
 from furl_interfaces.msg import TrainingStatus
 from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.qos import LATCHED

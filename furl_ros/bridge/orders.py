@@ -91,6 +91,7 @@ class Orders:
         self._outcome = result
         self._busy = False
         self._pause.clear()
+        self._cancel.clear()
 
     def await_result_sent(self, stop: threading.Event) -> None:
         """Before leaving: let the client of a Train goal hear how it ended."""
@@ -111,7 +112,8 @@ class Orders:
         """~/cancel: stop the training after its last checkpoint."""
         response.success = self._busy
         response.message = 'stopping' if self._busy else 'not training'
-        self._cancel.set()
+        if self._busy:
+            self._cancel.set()
         return response
 
     def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -166,9 +168,9 @@ class Orders:
         status = self._status.publish()
         if self._goal is None:
             return
-        if self._goal.is_cancel_requested:
-            self._cancel.set()
         if self._outcome is not None:
             self._goal_done.set_result(self._outcome)
         else:
+            if self._goal.is_cancel_requested:
+                self._cancel.set()
             self._goal.publish_feedback(Train.Feedback(status=status))

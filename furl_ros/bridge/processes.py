@@ -30,7 +30,6 @@ from furl_ros.bridge.names import NameWatch
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.run import UNSTORED
-from furl_ros.core.seeds import evaluation_seeds
 from furl_ros.core.settings import SettingError
 from launch import LaunchContext, LaunchDescriptionEntity
 from sim.config import SimConfig
@@ -256,6 +255,7 @@ def learning_nodes(
     eval_source: str = '',
     expect_goal_image: bool,
     image_topic: str = 'camera/image_raw',
+    sources: Sequence[str] = (),
 ) -> list[Node]:
     """The processes that learn, whatever the robots are: reward, alignment and learner.
 
@@ -264,8 +264,9 @@ def learning_nodes(
         eval_source: namespace of the robot to evaluate on; '' for none.
         expect_goal_image: whether somebody publishes a goal image.
         image_topic: where they come from.
+        sources: namespaces of the robots; by default those of the simulators.
     """
-    sources = graph.sources_of(values['num_sims'])
+    sources = sources or graph.sources_of(values['num_sims'])
     shared = {'sources': list(sources), **graph.for_node(values, config.RunConfig)}
     niceness = values['background_niceness']
     # What does not wait for the model must not pile up before it. Each step waits for its score,
@@ -313,22 +314,61 @@ def learning_nodes(
     return nodes
 
 
-def film_maker(values: Mapping[str, Any]) -> Node:
+def film_maker(
+    values: Mapping[str, Any],
+    source: str,
+    scores: str,
+    only_seed: int = -1,
+    image_topic: str = 'camera/image_raw',
+) -> Node:
     """The process that films evaluations. A graph without it is whole: it does not end with it.
 
     Args:
         values: settings of the whole graph, from ``graph.settings_of_run``.
+        source: namespace of the robot.
+        scores: where the rewards come from, as ``VideoNodeConfig`` says.
+        only_seed: whose episodes are filmed; -1: all.
+        image_topic: of the robot's pictures.
     """
     return node(
         'video_node',
         graph.for_node(values, config.RunConfig),
         {
             'run_folder': values['run_folder'],
-            'only_seed': evaluation_seeds(values['seed'], 1)[0],
-            'scored': graph.uses_vlm(values),
+            'source': source,
+            'only_seed': only_seed,
+            'image_topic': image_topic,
+            'scores': scores if graph.uses_vlm(values) else 'none',
         },
         niceness=values['background_niceness'],
     )
+
+
+def robot_nodes(
+    values: Mapping[str, Any], robot: Mapping[str, Any], goal_image: str, dry_run: bool = False
+) -> list[Node]:
+    """The processes of a graph with a physical arm.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+        robot: its description, as in the ``params_file``.
+        goal_image: file with a picture of the goal; '' for none.
+        dry_run: send nothing to the arm.
+    """
+    shared = graph.for_node(values, config.RunConfig) | {graph.ROBOT: yaml.safe_dump(dict(robot))}
+    of_arm = {'dry_run': dry_run, 'success_reward': values['success_reward']}
+    nodes = [node('arm_node', shared, of_arm)]
+    if graph.uses_vlm(values):
+        nodes.append(node('camera_node', shared, {'goal_image': goal_image}))
+    return nodes + learning_nodes(
+        values, expect_goal_image=bool(goal_image), image_topic='camera_view/image_raw'
+    )
+
+
+def robot_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Namespace and name of each of the ``robot_nodes``."""
+    names = [('', 'arm_node'), *learning_names(values)]
+    return names + ([('', 'camera_node')] if graph.uses_vlm(values) else [])
 
 
 def last_lines(values: Mapping[str, Any]) -> RegisterEventHandler:

@@ -20,6 +20,7 @@ from furl_ros.bridge.config import (
     AlignmentNodeConfig,
     ArmNodeConfig,
     CameraNodeConfig,
+    EvaluateNodeConfig,
     LearnerNodeConfig,
     MonitorNodeConfig,
     RewardNodeConfig,
@@ -44,6 +45,7 @@ NODES = {
     'reward_node': (VlmConfig, ScoringConfig, RewardNodeConfig, RunConfig),
     'alignment_node': (AlignmentNodeConfig, AlignConfig, RunConfig),
     'learner_node': (LearnerNodeConfig, TrainConfig, ScoringConfig, RunConfig),
+    'evaluate_node': (EvaluateNodeConfig, RunConfig),
     'arm_node': (ArmNodeConfig, RunConfig),
     'camera_node': (CameraNodeConfig, RunConfig),
     'monitor_node': (MonitorNodeConfig, RunConfig),
@@ -63,6 +65,7 @@ A whole graph is started by `ros2 launch furl_ros train.launch.py`, which takes 
 as an argument, NAME:=VALUE, and works out those that nodes must agree on."""
 LAUNCH_ROBOT = '`ros2 launch furl_ros robot.launch.py` starts a whole graph with a physical arm.'
 LAUNCH_ALONE = {
+    'evaluate_node': '`ros2 launch furl_ros evaluate.launch.py checkpoint:=RUN` starts it.',
     'arm_node': LAUNCH_ROBOT,
     'camera_node': LAUNCH_ROBOT,
     'monitor_node': '`ros2 launch furl_ros monitor.launch.py` starts it, too.',

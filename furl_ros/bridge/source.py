@@ -84,7 +84,7 @@ class Source:
         # When the robot introduced itself again; None once it has been heard since.
         self._introduced: float | None = None
         self._held: list[Observation] = []
-        self._seed = 0
+        self._seed, self._evaluation = 0, False
         self._refused = False
         self._asked = self._owed_since = time.monotonic()
         # Observations that the alignment has not seen yet, the oldest first.
@@ -174,19 +174,25 @@ class Source:
         while self._unaligned and self._unaligned[0] <= stamp:
             self._unaligned.popleft()
 
-    def reset(self, seed: int) -> None:
-        """Ask for a new episode; its first observation becomes ``todo``."""
+    @property
+    def sensed(self) -> Sensed | None:
+        """The newest observation of the episode; None before its first one."""
+        return self._before
+
+    def reset(self, seed: int, evaluation: bool = False) -> None:
+        """Ask for an episode, of the training or not; its first observation becomes ``todo``."""
         self._start = self._before = self.todo = None
         self._answered, self._introduced = False, None
         self.ready.clear()
         self._held.clear()
-        self._seed = seed
+        self._seed, self._evaluation = seed, evaluation
         self._ask()
 
     def _ask(self) -> None:
         self._asked = self._owed_since = time.monotonic()
         request = Reset.Request(seed=self._seed, use_seed=True, run=self._node.run_id)
         request.after = to_time(self.newest)
+        request.evaluation = self._evaluation
         self._resetting = self._resets.call_async(request)
         self._resetting.add_done_callback(lambda done: self._inbox.put(self._on_reset, done))
 

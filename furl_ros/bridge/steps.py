@@ -29,6 +29,7 @@ def to_observation(sensed: Sensed, frame_id: str, seed: int) -> Observation:
     message.task_reward = float(sensed.task_reward)
     message.success = bool(sensed.success)
     message.terminated, message.truncated = bool(sensed.terminated), bool(sensed.truncated)
+    message.evaluation = bool(sensed.evaluation)
     return message
 
 
@@ -65,6 +66,7 @@ def from_observation(
         message.success,
         message.terminated,
         message.truncated,
+        message.evaluation,
     )
 
 

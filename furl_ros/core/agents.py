@@ -56,6 +56,12 @@ def _fold(policy: dict[str, torch.Tensor], mean: torch.Tensor, scale: torch.Tens
         bias -= weight[:, states] @ mean
 
 
+def unscaled(space: gymnasium.spaces.Box, scaled: np.ndarray) -> np.ndarray:
+    """Map an action from [-1, 1] to the units of an action space, float32 [A]."""
+    low, high = space.low, space.high
+    return (low + (np.asarray(scaled, np.float32) + 1) / 2 * (high - low)).astype(np.float32)
+
+
 class Agent:
     """One SAC agent whose updates come from outside.
 

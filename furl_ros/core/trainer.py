@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 import torch
 
-from furl_ros.core.agents import Agent
+from furl_ros.core.agents import Agent, unscaled
 from furl_ros.core.alignment import count_positives
 from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
 from furl_ros.core.heads import RewardHeads
@@ -69,6 +69,16 @@ class Episode(NamedTuple):
     phase: str
     task_return: float
     vlm_return: float
+    success_any_step: bool
+    success_last_step: bool
+
+
+class Trial(NamedTuple):
+    """One finished evaluation episode."""
+
+    seed: int
+    length: int
+    task_return: float
     success_any_step: bool
     success_last_step: bool
 
@@ -278,8 +288,7 @@ class Trainer:
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """Map an action from [-1, 1] to the environment's units, float32 [A]."""
-        low, high = self.action_space.low, self.action_space.high
-        return (low + (np.asarray(scaled, np.float32) + 1) / 2 * (high - low)).astype(np.float32)
+        return unscaled(self.action_space, scaled)
 
     def scale(self, action: np.ndarray) -> np.ndarray:
         """Map an action from the environment's units to [-1, 1], float32 [A]."""
@@ -447,6 +456,7 @@ class Trainer:
         reset: Callable[[int], EvaluationStep],
         step: Callable[[np.ndarray], EvaluationStep],
         seeds: Sequence[int],
+        tell: Callable[[Trial], None] = lambda trial: None,
     ) -> Evaluation:
         """Run episodes with the VLM agent's mean action on a separate environment.
 
@@ -454,19 +464,25 @@ class Trainer:
             reset: starts an episode from a seed.
             step: carries out an action, float32 [A] in the environment's units.
             seeds: one per episode.
+            tell: is given each episode when it is over.
         """
-        results = []
+        trials = []
         for seed in seeds:
             now = reset(seed)
             success, total = [], 0.0
             while not (now.terminated or now.truncated):
                 now = step(self.unscale(self._best_action(now.state)))
-                success.append(now.success)
-                total += now.task_reward
-            results.append((any(success), success[-1], total))
-        any_step, last_step, total = np.mean(np.asarray(results, float), axis=0)
+                success.append(bool(now.success))
+                total += float(now.task_reward)
+            ended_well = bool(success) and success[-1]
+            trials.append(Trial(seed, len(success), total, any(success), ended_well))
+            tell(trials[-1])
         self.last_evaluation = Evaluation(
-            self.steps, len(results), float(any_step), float(last_step), float(total)
+            self.steps,
+            len(trials),
+            float(np.mean([trial.success_any_step for trial in trials])),
+            float(np.mean([trial.success_last_step for trial in trials])),
+            float(np.mean([trial.task_return for trial in trials])),
         )
         return self.last_evaluation
 

@@ -123,6 +123,8 @@ class Shelf:
             'total_steps': film.total_steps,
             'success': film.success,
             'task_return': film.task_return,
+            'frames': len(film.frames),
+            'scored': sum(math.isfinite(moment.reward) for moment in film.moments),
         }
         for name in names:
             write_whole(self._folder / f'{name}.mp4', content)

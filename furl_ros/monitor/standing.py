@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from rich.console import Group
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 STATES = ('waiting', 'warm-up', 'training', 'evaluating', 'finished', 'failed', 'paused')
 LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
@@ -100,7 +101,7 @@ def live_line(status: Standing) -> str:
 def page(status: Standing, nodes: Iterable[Health]) -> Group:
     """Where a run stands and how its nodes are, as rich shows it."""
     state = state_of(status)
-    table = Table(title=status.run_folder or 'a run without a folder', show_header=False)
+    table = Table(title=Text(status.run_folder or 'a run without a folder'), show_header=False)
     table.add_column(style='bold')
     table.add_column()
     done = ProgressBar(total=max(1, status.target_steps), completed=status.total_steps, width=40)
@@ -127,11 +128,12 @@ def page(status: Standing, nodes: Iterable[Health]) -> Group:
         ),
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        table.add_row(name, Text(value) if isinstance(value, str) else value)
     health = Table(show_header=False)
     for one in sorted(nodes):
-        colour = COLOURS[one.level]
-        health.add_row(one.node, f'[{colour}]{one.level}[/]', one.message)
+        # Text, since what nodes say may look like rich's own marks.
+        words = Text(one.node), Text(one.level, COLOURS[one.level]), Text(one.message)
+        health.add_row(*words)
     return Group(table, health) if health.row_count else Group(table)
 
 

@@ -180,6 +180,8 @@ class AlignmentNode(FurlNode):
                 if after.stamp <= self.saved_up_to[source]:
                     self.episodes[source] = after.episode
                     continue
+                if after.evaluation:
+                    continue
                 if not self.fits(embedding):
                     continue
                 if after.episode != self.episodes.get(source):

@@ -74,9 +74,10 @@ class ArmNode(FurlNode):
         self.episodes = Episodes(self.profile.episode)
         self.commands = ArmCommands(self, self.profile, self.show if self.config.dry_run else None)
 
-        self.asked: tuple[Reset.Response, Future] | None = None
+        self.asked: tuple[Reset.Response, Future, bool] | None = None
         self.carried_out: ResetStep | None = None  # the step of the reset that is under way
         self.episode = -1
+        self.evaluation = False  # what the episode is for
         self.now: Sensed | None = None
         self.answerable: deque[int] = deque(maxlen=ANSWERED)
         self.action: np.ndarray | None = None  # the newest one, not carried out yet
@@ -312,11 +313,11 @@ class ArmNode(FurlNode):
         self.serving.run = request.run
         self.newest = max(self.newest, to_ns(request.after))
         if self.asked is not None:
-            before, waiting = self.asked
+            before, waiting, _ = self.asked
             before.error_code = Reset.Response.FAILED
             before.error_msg = 'another episode was asked for meanwhile'
             self.answer(before, waiting)
-        self.asked = response, future
+        self.asked = response, future, request.evaluation
         if self.episodes.phase is Phase.RUNNING:
             self.episodes.abort('another episode was asked for')
         self.end_episode()
@@ -455,12 +456,13 @@ class ArmNode(FurlNode):
         self.end_episode()
         self.done = np.zeros(self.actions.size, np.float32)
         self.episode += 1
+        self.evaluation = self.asked is not None and self.asked[2]
         self.safety.resume(ACTION, now)
         self.observe(None, now)
         if self.now is None or self.asked is None:
             self.safety.stop('nothing is sensed', now)
             return
-        response, future = self.asked
+        response, future, _ = self.asked
         self.asked = None
         response.stamp, response.episode = to_time(self.now.stamp), self.episode
         self.answer(response, future)
@@ -491,6 +493,7 @@ class ArmNode(FurlNode):
             success,
             outcome is not None and outcome.terminated,
             outcome is not None and outcome.truncated,
+            self.evaluation,
         )
         message = to_observation(self.now, self.profile.workspace.frame, 0)
         message.run = self.serving.run

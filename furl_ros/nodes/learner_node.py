@@ -10,6 +10,7 @@ import dataclasses
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,18 @@ import torch
 import yaml
 from std_msgs.msg import Float64
 
-from furl_interfaces.action import Train
+from furl_interfaces.action import Evaluate, Train
 from furl_interfaces.msg import EpisodeResult, TrainingStatus
 from furl_ros.bridge.alignment import Alignment
 from furl_ros.bridge.config import LearnerNodeConfig
 from furl_ros.bridge.convert import to_time
-from furl_ros.bridge.evaluation import EvaluationRobot
+from furl_ros.bridge.evaluation import (
+    Care,
+    EvaluationRobot,
+    Evaluations,
+    robot_apart,
+    to_result,
+)
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.limits import alignment_lead
 from furl_ros.bridge.live import UNREPEATABLE
@@ -44,7 +51,8 @@ from furl_ros.core.scorings import PAIRED, check_scoring
 from furl_ros.core.seeds import evaluation_seeds
 from furl_ros.core.settings import SettingError
 from furl_ros.core.sharing import check_wandb, share_with_wandb
-from furl_ros.core.trainer import Episode, Trainer
+from furl_ros.core.success import describe, summarize
+from furl_ros.core.trainer import Episode, Trainer, Trial
 
 # Live settings that change what is learned.
 OF_LEARNING = ('rho', 'partner_noise', 'success_share')
@@ -79,18 +87,25 @@ class LearnerNode(FurlNode):
         self.alignment = Alignment(
             self, self.inbox, self.sources, self.config, self.method, self.scoring
         )
+        care = Care(
+            self.config.stall_timeout,
+            self.config.max_in_flight,
+            lambda: self.stopped or self.evaluations.cancelled,
+            self.rest_if_asked,
+        )
         self.evaluator: EvaluationRobot | None = None
         if self.config.eval_source and self.train_config.eval_every:
-            self.evaluator = EvaluationRobot(
-                self, self.config.eval_source, self.config.stall_timeout, lambda: self.stopped
-            )
+            self.evaluator = robot_apart(self, self.config.eval_source, care)
+        self.own_robot = EvaluationRobot(self.sources[0], self.inbox, care)
         self.live.add(TrainConfig, self.on_change, self.check_change)
         self.status = Status(self, self.inbox, self.config, self.alignment, total_steps)
         self.orders = Orders(self, self.status, total_steps)
+        self.evaluations = Evaluations(self, self.why_no_evaluation)
         self.stop = threading.Event()
         self.step_rate, self.heads_age = Rate(time.monotonic()), Age(time.monotonic())
-        # Somebody wants a rest, as of this turn of the loop; whose next episode waits for its end.
-        self.holding = False
+        self.at_rest = False
+        # Robots that are to be between two episodes, as of this turn of the loop; those that are.
+        self.held: list[Source] = []
         self.resting: list[Source] = []
         self.result_publisher = self.create_publisher(EpisodeResult, 'episode_result', EVENTS)
         self.rate_publisher = self.create_publisher(Float64, 'success_rate', EVENTS)
@@ -103,7 +118,19 @@ class LearnerNode(FurlNode):
         self.stop = stop
         if self.config.autostart:
             self.orders.give()
+        try:
+            return self.serve(stop)
+        finally:
+            text = 'the learner ends'
+            code = Evaluate.Result.CANCELLED
+            self.evaluations.end(Evaluate.Result(error_code=code, error_msg=text))
+
+    def serve(self, stop: threading.Event) -> int:
+        """Carry out one order after the other; returns the exit code."""
         while not stop.is_set():
+            if self.evaluations.waiting:
+                self.evaluate_asked()
+                continue
             target = self.orders.take(timeout=0.2)
             if target is None:
                 self.inbox.drain()
@@ -181,6 +208,8 @@ class LearnerNode(FurlNode):
                 if self.trainer.steps < target:
                     code, text = Train.Result.CANCELLED, 'stopped'
                 else:
+                    if self.evaluations.waiting:
+                        self.evaluate_asked()
                     self.evaluate()
                 self.finish()
         except SettingError:
@@ -278,16 +307,18 @@ class LearnerNode(FurlNode):
         while not self.pacing.is_done:
             if self.stopped:
                 return
-            self.holding = self.orders.paused
-            if self.holding and self.may_rest:
+            self.held = self.find_held()
+            if self.evaluations.waiting and self.may_evaluate:
+                self.evaluate_asked()
+                continue
+            if self.orders.paused and self.may_rest:
                 self.rest()
                 continue
-            if not self.holding:
-                self.end_rest()
+            self.end_rest()
             progress = self.answer()
             for source in self.sources:
                 progress |= self.take_in(source)
-                if not (self.holding and source.is_over):
+                if not (source in self.held and source.is_over):
                     self.episodes.mend(source)
             if self.trainer.owed > 0:
                 if self.await_heads():
@@ -319,11 +350,24 @@ class LearnerNode(FurlNode):
                     do()
                     due.done(self.trainer.steps)
             # What is drawn for an episode belongs to it: a resumed run draws it again.
-            if self.holding and not source.lockstep:
+            if source in self.held:
                 self.resting.append(source)
             else:
                 self.episodes.start_next(source)
         return True
+
+    def find_held(self) -> list[Source]:
+        """Robots whose next episode waits, for a rest or for an evaluation."""
+        paused, wanted = self.orders.paused, self.evaluations.waiting
+        own = [self.sources[0]] if wanted and self.evaluator is None else []
+        if not (paused or wanted):
+            return own
+        return own + [s for s in self.sources if not s.lockstep and s not in own]
+
+    @property
+    def may_evaluate(self) -> bool:
+        """Whether there is a robot to evaluate on, and the others can be left alone."""
+        return self.may_rest and (self.evaluator is not None or self.sources[0].is_over)
 
     @property
     def may_rest(self) -> bool:
@@ -331,8 +375,8 @@ class LearnerNode(FurlNode):
         return all(source.lockstep or source.is_over for source in self.sources)
 
     def rest(self) -> None:
-        """Stand still until the pause is over, and save when asked to."""
-        state = self.status.state
+        """Stand still until the pause is over; save and evaluate when asked to."""
+        state, self.at_rest = self.status.state, True
         if self.trainer.steps > self.reporter.step:
             self.status.report()
         self.status.state, self.status.detail = TrainingStatus.PAUSED, 'paused'
@@ -343,15 +387,24 @@ class LearnerNode(FurlNode):
                 self.inbox.drain(0.1)
             if self.orders.take_save():
                 self.save()
-        self.status.state = state
+            # Not in the middle of another one.
+            between = state != TrainingStatus.EVALUATING
+            if between and self.evaluations.waiting and self.may_evaluate:
+                self.evaluate_asked()
+        self.status.state, self.at_rest = state, False
         self.reporter.go_on()
         if not self.stopped:
             self.get_logger().info('going on')
 
+    def rest_if_asked(self) -> None:
+        """Rest, where somebody wants that; an evaluation in a pause goes on."""
+        if self.orders.paused and not self.at_rest:
+            self.rest()
+
     def end_rest(self) -> None:
-        """Robots whose next episode has waited get it."""
-        resting, self.resting = self.resting, []
-        for source in resting:
+        """Robots whose next episode need not wait any longer get it."""
+        for source in [source for source in self.resting if source not in self.held]:
+            self.resting.remove(source)
             self.episodes.start_next(source)
 
     def await_heads(self) -> bool:
@@ -385,17 +438,73 @@ class LearnerNode(FurlNode):
         """Run evaluation episodes on their own robot; the training stream stands still."""
         if self.evaluator is None:
             return
-        self.status.state = TrainingStatus.EVALUATING
-        self.status.publish()
         seeds = evaluation_seeds(self.train_config.seed, self.train_config.eval_episodes)
         try:
-            with self.stages('evaluate'):
-                evaluation = self.trainer.evaluate(self.evaluator.reset, self.evaluator.step, seeds)
+            self.run_evaluation(self.evaluator, seeds, lambda _: None)
         except SourceError as error:
             if not self.stopped:
                 self.count_bad('failed evaluations', str(error))
-            return
+
+    def run_evaluation(
+        self, robot: EvaluationRobot, seeds: Sequence[int], tell: Callable[[Trial], None]
+    ) -> None:
+        """Run episodes with the policy as it is, and write what came of them.
+
+        Raises:
+            SourceError: the robot does not answer, or nobody waits for it any more.
+        """
+        before = self.status.state, self.status.detail
+        self.status.state, self.status.detail = TrainingStatus.EVALUATING, 'evaluating'
+        self.status.publish()
+        try:
+            with self.stages('evaluate'):
+                evaluation = self.trainer.evaluate(robot.reset, robot.step, seeds, tell)
+        finally:
+            self.status.state, self.status.detail = before
         self.reporter.evaluation(evaluation)
+
+    def why_no_evaluation(self) -> str:
+        """Why nobody may ask for an evaluation; '' when one may."""
+        if self.config.deterministic and self.evaluator is None:
+            return (
+                'with deterministic:=true a robot that is trained on cannot be evaluated on:'
+                ' nothing would repeat the run'
+            )
+        return ''
+
+    def evaluate_asked(self) -> None:
+        """Carry out the evaluation that somebody asked for."""
+        config, robot = self.train_config, self.evaluator or self.own_robot
+        seeds = self.evaluations.take(config.seed, config.eval_episodes)
+        done: list[EpisodeResult] = []
+
+        def tell(trial: Trial) -> None:
+            done.append(to_result(trial, robot.name, len(done), self.trainer.steps))
+            self.status.detail = f'evaluating: {len(done)} of {len(seeds)} episodes'
+            self.evaluations.tell(done[-1])
+
+        code, text = Evaluate.Result.OK, ''
+        try:
+            if self.trainer is None and not self.prepare():
+                code, text = Evaluate.Result.CANCELLED, 'stopped before the start'
+            else:
+                self.run_evaluation(robot, seeds, tell)
+        except SourceError as error:
+            stopped = self.stopped or self.evaluations.cancelled
+            code = Evaluate.Result.CANCELLED if stopped else Evaluate.Result.FAILED
+            text = 'stopped' if stopped else str(error)
+        if robot is self.own_robot:
+            robot.leave()
+        result = Evaluate.Result(error_code=code, error_msg=text, episodes=done)
+        summary = summarize([r.success_any_step for r in done], [r.success_last_step for r in done])
+        for name, value in summary.items():
+            setattr(result, name, value)
+        self.get_logger().info(
+            f'evaluation at step {self.trainer.steps:,}: {describe(summary, len(done))}'
+            if code == Evaluate.Result.OK
+            else f'evaluation: {text}'
+        )
+        self.evaluations.end(result)
 
     def save(self) -> None:
         """Write a checkpoint: learner and alignment in one folder that appears when it is whole."""

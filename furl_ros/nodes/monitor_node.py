@@ -55,6 +55,7 @@ class MonitorNode(FurlNode):
         self.markers = Markers(Path(self.folder.name))
         self.watching: list[Subscription] = []
         self.watching_picture: list[Subscription] = []
+        self.picture_topic = ''
         self.watching_scene: list[Subscription] = []
         self.timer: Timer | None = None
 
@@ -77,14 +78,36 @@ class MonitorNode(FurlNode):
         picture = self.picture_publisher.get_subscription_count() > 0
         scene = self.scene_publisher.get_subscription_count() > 0
         self.follow(self.watching, picture or scene, self.watch)
+        # A camera_node may come after us.
+        topic = self.find_pictures() if picture else ''
+        if topic != self.picture_topic:
+            self.picture_topic = topic
+            self.follow(self.watching_picture, False, self.watch_picture)
         self.follow(self.watching_picture, picture, self.watch_picture)
         self.follow(self.watching_scene, scene, self.watch_scene)
         if self.watching and self.timer is None:
             self.timer = self.create_timer(1 / self.config.rate, self.show, clock=self.steady_clock)
+            self.look_for_robots()
         elif not self.watching and self.timer is not None:
             self.destroy_timer(self.timer)
             self.timer = None
             self.episode, self.frames = WatchedEpisode(), {}
+
+    def look_for_robots(self) -> None:
+        """Say so when the robot that is to be shown is not there, but others are."""
+        own = self.resolve_topic_name(f'{self.prefix}observation')
+        space = f'{self.get_namespace().rstrip("/")}/'
+        topics = [
+            name
+            for name, types in self.get_topic_names_and_types()
+            if 'furl_interfaces/msg/Observation' in types and self.count_publishers(name)
+        ]
+        if topics and own not in topics:
+            others = [t.removeprefix(space).removesuffix('/observation') for t in sorted(topics)]
+            self.get_logger().warning(
+                f'there is no robot {self.config.source!r} here; source:=<name> shows another one:'
+                f' {", ".join(others)}'
+            )
 
     def follow(
         self,
@@ -111,11 +134,14 @@ class MonitorNode(FurlNode):
             ),
         ]
 
-    def watch_picture(self) -> list[Subscription]:
-        """Listen to the pictures that are scored: those of a camera_node, where there is one."""
+    def find_pictures(self) -> str:
+        """Topic of the pictures that are scored: those of a camera_node, where there is one."""
         joined = f'{self.prefix}camera_view/image_raw'
-        topic = joined if self.count_publishers(joined) else f'{self.prefix}camera/image_raw'
-        return [self.create_subscription(Image, topic, self.on_frame, NEWEST)]
+        return joined if self.count_publishers(joined) else f'{self.prefix}camera/image_raw'
+
+    def watch_picture(self) -> list[Subscription]:
+        """Listen to the pictures."""
+        return [self.create_subscription(Image, self.picture_topic, self.on_frame, NEWEST)]
 
     def watch_scene(self) -> list[Subscription]:
         """Listen to what is in the scene and where."""

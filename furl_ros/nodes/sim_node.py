@@ -48,6 +48,7 @@ class SimNode(FurlNode):
         self.episode = -1
         self.step = 0
         self.now: Sensed | None = None
+        self.evaluation = False  # what the episode is for
         self.newest_action: tuple[float, np.ndarray] | None = None
         self.serving = Serving(self)
         self.step_rate = Rate(time.monotonic())
@@ -137,6 +138,7 @@ class SimNode(FurlNode):
             return response
         self.episode += 1
         self.step = 0
+        self.evaluation = request.evaluation
         self.newest_action = None
         self.publish_goal_marker()
         self.publish(step, is_reset=True)
@@ -214,6 +216,7 @@ class SimNode(FurlNode):
             step.success,
             step.terminated,
             step.truncated,
+            self.evaluation,
         )
         observation = to_observation(self.now, WORLD_FRAME, self.env.episode_seed)
         observation.run = self.serving.run

@@ -2,11 +2,12 @@
 """Films of a robot's episodes, with their rewards: MP4 in the run folder, strips in TensorBoard.
 
 The executor's thread puts frames, steps and scores of an episode together; the main thread makes
-the film. The scores come from reward_node, a few frames at a time, so that the training's own ones
-never wait behind a whole episode. Nobody waits for this node: what it misses is missing in the
-film alone.
+the film. Where reward_node does not score this robot in any case, it is asked to, a few frames at a
+time, so that those of the training never wait behind a whole episode. Nobody waits for this node:
+what it misses is missing in the film alone.
 """
 
+import contextlib
 import queue
 import sys
 import threading
@@ -14,7 +15,7 @@ import time
 from collections import deque
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rclpy.task import Future
 from sensor_msgs.msg import Image
@@ -37,8 +38,9 @@ from furl_ros.monitor.pictures import Moment
 VIDEOS, STRIPS = 'videos', 'tensorboard/films'  # folders within the run's
 AGENT = 'eval'
 BATCH = 16  # frames that are scored by one call
+MOST_WAITING = 3  # films that wait to be made
 LONGEST = 5_000  # frames of a film; the rest of a longer episode is left out
-EARLY = 128  # frames that may come before their observations
+EARLY = 128  # frames, and scores, that may come before their observations
 PATIENCE_S = 10.0  # seconds after the end of an episode for what has not come yet
 FAREWELL_S = 3.0  # seconds of that when the node is to stop
 LOOK_S = 0.2  # seconds between two looks at whether a film can be made
@@ -51,6 +53,13 @@ class Score(NamedTuple):
     cosine: float = NAN
     reward: float = NAN
     heads_version: int = 0
+
+    @classmethod
+    def of(cls, message: FrameScore) -> 'Score':
+        """From a message."""
+        if message.status != FrameScore.OK:
+            return cls()
+        return cls(message.cosine, message.reward, message.heads_version)
 
 
 class Take:
@@ -87,6 +96,7 @@ class VideoNode(FurlNode):
         self.take: Take | None = None
         self.takes: list[Take] = []  # the one that runs, and those that wait for something
         self.early: dict[int, Image] = {}
+        self.early_scores: dict[int, Score] = {}
         self.films: queue.SimpleQueue[Film] = queue.SimpleQueue()
         self.made = 0
         prefix = f'{self.config.source}/' if self.config.source else ''
@@ -99,6 +109,8 @@ class VideoNode(FurlNode):
             (TrainingStatus, 'training_status', self.on_status, LATCHED),
         ):
             self.create_subscription(kind, topic, handler, qos)
+        if self.config.scores == 'listen':
+            self.create_subscription(FrameScore, f'{prefix}frame_score', self.on_score, ALIGNED)
         self.create_timer(LOOK_S, self.look, clock=self.steady_clock)
 
     # In the executor's thread
@@ -121,13 +133,27 @@ class VideoNode(FurlNode):
     def on_frame(self, message: Image) -> None:
         """Keep a frame until it is known whether its episode is filmed."""
         stamp = to_ns(message.header.stamp)
+        if take := self.take_of(stamp):
+            self.add_frame(take, stamp, message)
+        else:
+            _keep_some(self.early, stamp, message)
+
+    def on_score(self, message: FrameScore) -> None:
+        """Keep the score of a frame, as the frame itself."""
+        if not self.is_ours(message, 'frame_score'):
+            return
+        stamp, score = to_ns(message.header.stamp), Score.of(message)
+        if take := self.take_of(stamp):
+            take.scores[stamp] = score
+        else:
+            _keep_some(self.early_scores, stamp, score)
+
+    def take_of(self, stamp: int) -> Take | None:
+        """The episode that is filmed with a step of this stamp."""
         for take in self.takes:
             if any(step.stamp == stamp for step in reversed(take.steps)):
-                self.add_frame(take, stamp, message)
-                return
-        self.early[stamp] = message
-        while len(self.early) > EARLY:
-            del self.early[next(iter(self.early))]
+                return take
+        return None
 
     def on_observation(self, message: Observation) -> None:
         """One step: of an episode that is filmed, or that is not."""
@@ -139,6 +165,7 @@ class VideoNode(FurlNode):
             self.count_bad('bad observations', str(error))
             return
         frame = self.early.pop(step.stamp, None)
+        score = self.early_scores.pop(step.stamp, None)
         if step.step == 0:
             self.begin(message.seed, step)
         take = self.take
@@ -151,6 +178,8 @@ class VideoNode(FurlNode):
             take.steps.append(step)
             if frame is not None:
                 self.add_frame(take, step.stamp, frame)
+            if score is not None:
+                take.scores[step.stamp] = score
         if step.last:
             take.ended = time.monotonic()
             self.take = None
@@ -173,15 +202,16 @@ class VideoNode(FurlNode):
     def add_frame(self, take: Take, stamp: int, frame: Image) -> None:
         """Keep the frame of a step, and have it scored together with others."""
         take.frames[stamp] = frame
-        take.unscored.append(stamp)
-        if len(take.unscored) >= BATCH:
-            self.ask(take)
+        if self.config.scores == 'ask':
+            take.unscored.append(stamp)
+            if len(take.unscored) >= BATCH:
+                self.ask(take)
 
     def ask(self, take: Take) -> None:
         """Have the newest frames scored, where there is somebody who can."""
         stamps = list(take.unscored)
         take.unscored.clear()
-        if not stamps or not self.config.scored or not self.scorer.service_is_ready():
+        if not stamps or not self.scorer.service_is_ready():
             return
         future = self.scorer.call_async(
             ScoreFrames.Request(images=[take.frames[stamp] for stamp in stamps])
@@ -195,19 +225,27 @@ class VideoNode(FurlNode):
         if answer is None:
             return
         for stamp, score in zip(stamps, answer.scores, strict=False):
-            if score.status == FrameScore.OK:
-                take.scores[stamp] = Score(score.cosine, score.reward, score.heads_version)
+            take.scores[stamp] = Score.of(score)
 
     def look(self) -> None:
         """Have films made of the episodes that are whole, or late."""
         for take in [take for take in self.takes if take.ended]:
             self.ask(take)
             late = time.monotonic() > take.ended + PATIENCE_S
-            if not take.is_whole and not late:
+            scored = self.config.scores != 'listen' or len(take.scores) == len(take.steps)
+            if not (take.is_whole and scored) and not late:
                 continue
             self.takes.remove(take)
             if film := self.film_of(take):
                 self.films.put(film)
+                self.forget_some()
+
+    def forget_some(self) -> None:
+        """Let the oldest films go when episodes end faster than they can be made."""
+        with contextlib.suppress(queue.Empty):
+            while self.films.qsize() > MOST_WAITING:
+                self.films.get_nowait()
+                self.counts['films dropped'] += 1
 
     def film_of(self, take: Take) -> Film | None:
         """The film of an episode; steps whose frames never came, or are none, are left out."""
@@ -280,6 +318,13 @@ class VideoNode(FurlNode):
             f'{self.folder / VIDEOS}: {", ".join(names)}'
             f' ({len(film.frames)} frames, step {film.total_steps:,})'
         )
+
+
+def _keep_some(early: dict[int, Any], stamp: int, what: Any) -> None:
+    """Keep what came before its observation, but only the newest of these."""
+    early[stamp] = what
+    while len(early) > EARLY:
+        del early[next(iter(early))]
 
 
 def main() -> None:

@@ -245,6 +245,8 @@ class TestRefused:
             ({'num_sims': '65'}, 'num_sims is 65; accepted: 1 to 64'),
             ({'num_sims': 'two'}, "num_sims is 'two'; accepted: a value of type int"),
             ({'image_size': '5'}, 'image_size is 5; accepted: 32 to 2048'),
+            ({'videos': 'true', 'eval_every': '0'}, 'videos is True with eval_every 0: nothing'),
+            ({'videos': 'maybe'}, "videos is 'maybe'; accepted: a value of type bool"),
             ({'num_sims': '2', 'deterministic': 'true'}, 'num_sims is 2 with deterministic'),
             ({'scoring': 'clip'}, "scoring is 'clip'; accepted: cosine, goal_baseline, goal_image"),
             (
@@ -325,6 +327,11 @@ class TestRefused:
     def test_what_does_not_fit_the_run(self, stored, name, value, kept):
         text = f"^{name} is '?{value}'?, but the checkpoint .*; accepted: '?{kept}'?$"
         refused(text, {'resume': str(stored()), name: value})
+
+
+def test_weights_and_biases_is_refused_where_it_is_not_installed(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    refused('wandb is True, but the package is not installed', {'wandb': 'true'})
 
 
 def test_the_model_is_checked_where_the_method_has_one():

@@ -36,6 +36,7 @@ def example(**changes):
         'success': True,
         'terminated': False,
         'truncated': True,
+        'evaluation': True,
     }
     return Sensed(**values | changes)
 

@@ -80,6 +80,7 @@ class Robot:
             response.error_code, response.error_msg = Reset.Response.FAILED, 'the arm is stuck'
             return response
         self.seeds.append(request.seed)
+        self.evaluation = request.evaluation
         self.episode += 1
         self.sense(0, np.zeros(0, np.float32))
         response.stamp = to_time(self.now.stamp)
@@ -105,6 +106,7 @@ class Robot:
             False,
             last and terminates,
             last and not terminates,
+            self.evaluation,
         )
         if step:
             self.sent.append(self.now)

@@ -70,7 +70,7 @@ class Others:
         self.infos.publish(SourceInfo(state_size=2, action_low=[-1.0], action_high=[1.0]))
         self.prompts.publish(PromptEmbedding(run=RUN, text_embedding=to_float_field(self.text)))
 
-    def episode(self, success, score_first=False):
+    def episode(self, success, score_first=False, evaluation=False):
         """Send an episode; returns its embeddings and flags."""
         embeddings = self.generator.normal(size=(HORIZON + 1, WIDTH)).astype(np.float32)
         for step, embedding in enumerate(embeddings):
@@ -86,6 +86,7 @@ class Others:
                 success and step >= HORIZON - 3,
                 False,
                 step == HORIZON,
+                evaluation,
             )
             sends = [
                 lambda sensed=sensed: self.observe(sensed),
@@ -236,6 +237,23 @@ def test_what_is_saved_is_the_core(story):
     for name in ('positives', 'negatives'):
         ring = getattr(story.core, name)
         np.testing.assert_array_equal(arrays[name]['embeddings'], ring.embeddings[: len(ring)])
+
+
+def test_nothing_is_learned_from_evaluations(tmp_path):
+    (tmp_path / PLACE).mkdir(parents=True)
+    with alignment(run_folder=tmp_path) as others:
+        others.prompt()
+        others.probe.wait(lambda: others.heads, 'the first heads')
+        others.episode(False)
+        others.episode(True, evaluation=True)
+        embeddings, _ = others.episode(False)
+        answer = others.save_when_there(PLACE, others.stamp)
+    arrays, meta = load_tree(answer.path)
+    assert meta['transitions'] == 2 * HORIZON
+    assert len(arrays['positives']['embeddings']) == 0
+    negatives = arrays['negatives']['embeddings']
+    assert len(negatives) == 2 * HORIZON
+    np.testing.assert_array_equal(negatives[HORIZON:], embeddings.astype(np.float16))
 
 
 def test_what_never_came_whole_is_named_and_given_up(tmp_path):

@@ -328,6 +328,36 @@ def test_the_text_says_what_is_known(alone):
     assert text().endswith('success, last 20 episodes: 0.25')
 
 
+def test_pictures_of_a_camera_node_that_comes_later_are_taken_instead(alone):
+    later = alone.probe.node.create_publisher(Image, 'camera_view/image_raw', LOCKSTEP)
+    alone.probe.wait(
+        lambda: 'monitor_node' in readers(alone.probe, '/camera_view/image_raw'), 'the reader'
+    )
+    alone.probe.wait(
+        lambda: 'monitor_node' not in readers(alone.probe, '/camera/image_raw'), 'its leaving'
+    )
+    alone.probe.node.destroy_publisher(later)
+    alone.probe.wait(
+        lambda: 'monitor_node' in readers(alone.probe, '/camera/image_raw'), 'its coming back'
+    )
+
+
+def test_it_names_the_robots_when_the_one_to_show_is_not_there():
+    domain = new_domain()
+    with Probe(domain) as probe:
+        for name in ('sim0', 'sim1'):
+            probe.node.create_publisher(Observation, f'{name}/observation', ALIGNED)
+        with run_node(domain, 'monitor_node') as command:
+            probe.command = command
+            probe.record(Image, 'monitor/picture', LATCHED)
+            line = command.wait_for(r'there is no robot .*')[0]
+            assert line == (
+                "there is no robot '' here; source:=<name> shows another one: sim0, sim1"
+            )
+            command.interrupt()
+            assert command.finish() == 0, command.output
+
+
 def monitor(tmp_path, packages, **environment):
     """The launch, on a machine that has these packages: programs that only say who they are."""
     for package in packages:

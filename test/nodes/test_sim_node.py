@@ -176,6 +176,13 @@ def test_stamps_are_unique_and_grow_over_resets(lockstep, episode, expected):
     assert set(np.diff(stamps)) == {round(expected.control_period * 1e9)}
 
 
+def test_observations_say_what_their_episode_is_for(lockstep):
+    for evaluation in (True, False):
+        first = lockstep.reset(evaluation=evaluation)
+        assert first.evaluation is evaluation
+        assert lockstep.act(first, np.zeros(4)).evaluation is evaluation
+
+
 def test_only_the_answer_to_the_newest_observation_is_carried_out(lockstep):
     first = lockstep.reset(seed=3, use_seed=True)
     second = lockstep.act(first, np.zeros(4))
@@ -227,7 +234,7 @@ def test_the_clock_of_a_running_node_cannot_be_changed(lockstep):
     name = 'sim_node/set_parameters'
     (result,) = lockstep.probe.call(SetParameters, name, parameters=[wanted]).results
     assert not result.successful
-    assert 'read-only parameter: use_sim_time' in result.reason
+    assert 'use_sim_time is read at the start' in result.reason
     answer = lockstep.probe.call(GetParameters, 'sim_node/get_parameters', names=['use_sim_time'])
     assert not answer.values[0].bool_value
 

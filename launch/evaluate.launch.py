@@ -55,6 +55,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     apart = {name: graph.parse(name, typed[name], APART) for name in APART}
     checkpoint = find_checkpoint(apart.pop('checkpoint'), 'checkpoint')
     goal_image, films = apart.pop('goal_image'), apart.pop('videos')
+    from_mapping(config.EvaluateNodeConfig, apart)
     typed['resume'] = str(checkpoint)
     if not typed.get('run_folder'):
         name = f'{checkpoint.name}-{time.strftime("%Y%m%d-%H%M%S")}'

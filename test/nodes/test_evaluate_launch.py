@@ -93,10 +93,18 @@ def test_every_frame_has_its_score_and_nothing_is_learned(evaluated, train_run):
     assert TrainingStatus.EVALUATING in {one.state for one in recorded['statuses']}
 
 
-def test_what_is_no_run_is_refused(tmp_path):
-    arguments = {'checkpoint': tmp_path / 'nowhere'}
+@pytest.mark.parametrize(
+    ('arguments', 'text'),
+    [
+        ({}, "checkpoint is 'nowhere'; accepted: a run folder"),
+        ({'episodes': 'many'}, "episodes is 'many'; accepted: a value of type int"),
+    ],
+)
+def test_what_is_not_accepted_is_told_before_anything_starts(tmp_path, arguments, text):
+    arguments = {'checkpoint': 'nowhere'} | arguments
     file = 'evaluate.launch.py'
     with launch(new_domain(), tmp_path, file, small=False, **arguments) as graph:
         assert graph.finish() == 1
-    assert f"checkpoint is '{tmp_path}/nowhere'; accepted: a run folder" in graph.output
+    assert text in graph.output
     assert 'Traceback' not in graph.output
+    assert 'process started' not in graph.output

@@ -104,7 +104,9 @@ class _WaitSet:
         for waitable in self._waitables:
             waitable.add_to_wait_set(self._set)
         self._set.wait(nanoseconds)
-        readers = [self._readers[pointer] for pointer in ready_of('subscription')]
+        # Those of an action client are its own: is_ready tells of them.
+        ready = ready_of('subscription')
+        readers = [self._readers[pointer] for pointer in ready if pointer in self._readers]
         triggered = ready_of('guard_condition')
         for pointer in triggered:
             if pointer in self._guards:

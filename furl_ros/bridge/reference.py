@@ -65,7 +65,7 @@ A whole graph is started by `ros2 launch furl_ros train.launch.py`, which takes 
 as an argument, NAME:=VALUE, and works out those that nodes must agree on."""
 LAUNCH_ROBOT = '`ros2 launch furl_ros robot.launch.py` starts a whole graph with a physical arm.'
 LAUNCH_ALONE = {
-    'evaluate_node': '`ros2 launch furl_ros evaluate.launch.py checkpoint:=RUN` starts all it needs.',
+    'evaluate_node': '`ros2 launch furl_ros evaluate.launch.py checkpoint:=RUN` starts it.',
     'arm_node': LAUNCH_ROBOT,
     'camera_node': LAUNCH_ROBOT,
     'monitor_node': '`ros2 launch furl_ros monitor.launch.py` starts it, too.',

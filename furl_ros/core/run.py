@@ -59,8 +59,8 @@ def find_checkpoint(resume: str | Path, argument: str = 'resume') -> Path:
     found = sorted((path / CHECKPOINTS).glob(f'step_*/{TRAINER_FILE}'))
     if not found:
         raise SettingError(
-            f"{argument} is '{resume}'; accepted: a run folder with a checkpoint in it, or one of its"
-            f' {CHECKPOINTS}/step_* folders'
+            f"{argument} is '{resume}'; accepted: a run folder with a checkpoint in it, or one of"
+            f' its {CHECKPOINTS}/step_* folders'
         )
     return found[-1].parent.resolve()
 

@@ -38,7 +38,7 @@ class EvaluateNode(FurlNode):
         self.config = declare(self, EvaluateNodeConfig)
         self.client = ActionClient(self, Evaluate, 'evaluate')
         self.shown = 0
-        self.handle: ClientGoalHandle | None = None
+        self.goal: ClientGoalHandle | None = None
         self.answer: tuple[int, Evaluate.Result] | None = None
         self.refused = False
         self.over = threading.Event()
@@ -51,18 +51,18 @@ class EvaluateNode(FurlNode):
         if not self.client.server_is_ready():
             return
         self.looking.cancel()
-        goal = Evaluate.Goal(episodes=self.config.episodes, seed=self.config.first_seed)
-        sent = self.client.send_goal_async(goal, lambda message: self.show(message.feedback))
+        wanted = Evaluate.Goal(episodes=self.config.episodes, seed=self.config.first_seed)
+        sent = self.client.send_goal_async(wanted, lambda message: self.show(message.feedback))
         sent.add_done_callback(self.on_accepted)
 
     def on_accepted(self, sent: Future) -> None:
         """The learner has said whether it will."""
-        self.handle = sent.result()
-        if not self.handle.accepted:
+        self.goal = sent.result()
+        if not self.goal.accepted:
             self.refused = True
             self.over.set()
             return
-        self.handle.get_result_async().add_done_callback(self.on_result)
+        self.goal.get_result_async().add_done_callback(self.on_result)
 
     def on_result(self, done: Future) -> None:
         """The evaluation is over."""
@@ -87,8 +87,8 @@ class EvaluateNode(FurlNode):
         """Wait for the result, write it down, and leave."""
         while not self.over.wait(0.1):
             if stop.is_set():
-                if self.handle is not None:
-                    self.handle.cancel_goal_async()
+                if self.goal is not None:
+                    self.goal.cancel_goal_async()
                     self.over.wait(CANCEL_S)
                 break
         if self.refused:

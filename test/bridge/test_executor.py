@@ -7,13 +7,16 @@ import time
 import pytest
 import rclpy
 from rclpy import executors
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.action import ActionClient, ActionServer
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.task import Future
 from std_msgs.msg import Int32
 
+from furl_interfaces.action import Train
+from furl_interfaces.msg import TrainingStatus
 from furl_ros.bridge import executor as bridge_executor
 from furl_ros.bridge.executor import Executor
 
@@ -237,6 +240,34 @@ def test_guard_conditions_and_status_events_are_served(node, executor):
     # Something else must go on: status events are only looked at then.
     node.create_timer(0.1, lambda: None)
     assert unfit.wait(PATIENCE_S)
+
+
+def test_a_client_of_an_action_has_feedback_and_result(node, executor):
+    told, results = [], []
+
+    def execute(handle):
+        handle.publish_feedback(Train.Feedback(status=TrainingStatus(detail='half')))
+        handle.succeed()
+        return Train.Result(total_steps=handle.request.total_steps)
+
+    ActionServer(node, Train, 'act', execute, callback_group=ReentrantCallbackGroup())
+    client = ActionClient(node, Train, 'act')
+    until(client.server_is_ready)
+
+    def on_accepted(sent):
+        done = sent.result().get_result_async()
+        done.add_done_callback(lambda done: results.append(done.result().result))
+
+    def ask():
+        goal = Train.Goal(total_steps=7)
+        sent = client.send_goal_async(goal, lambda m: told.append(m.feedback.status.detail))
+        sent.add_done_callback(on_accepted)
+
+    executor.create_task(ask)
+    executor.wake()
+    until(lambda: results and told)
+    assert results[0].total_steps == 7
+    assert told == ['half']
 
 
 def test_what_a_callback_raises_ends_the_spinning(node):

@@ -24,13 +24,15 @@ from graph_support import (
     run_node,
 )
 from rcl_interfaces.srv import GetParameters, ListParameters
+from rclpy.action import ActionClient
 from rclpy.parameter import parameter_value_to_python
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from furl_interfaces.msg import FrameScore, Observation
+from furl_interfaces.action import Evaluate
+from furl_interfaces.msg import FrameScore, Observation, TrainingStatus
 from furl_ros.bridge.convert import to_ns
 from furl_ros.bridge.qos import EVENTS, LATCHED, SENSOR
 
@@ -220,6 +222,60 @@ def test_a_dry_run_of_the_graph_sends_nothing(tmp_path):
     assert sent == [[], []]
     assert re.search('would send: .*TwistStamped', graph.output)
     assert np.ptp([m.position for m in joints], axis=0).max() < 0.01
+
+
+def test_an_arm_holds_still_in_a_pause_and_is_evaluated(tmp_path):
+    """In the pause of a training, and afterwards by evaluate.launch.py."""
+    domain, run, profile = new_domain(), tmp_path / 'run', params(tmp_path)
+    with (
+        Probe(domain) as probe,
+        run_node(domain, 'mock_arm_node', width=160, height=120) as mock,
+    ):
+        observations = probe.record(Observation, 'observation')
+        statuses = probe.record(TrainingStatus, 'training_status')
+        states = probe.record(String, 'arm_node/state', LATCHED)
+        joints = probe.record(JointState, '/joint_states', EVENTS)
+        settings = {'params_file': profile, 'run_folder': run, 'total_steps': STEPS}
+        with launch(domain, tmp_path, 'robot.launch.py', small=False, **settings) as graph:
+            probe.command = graph
+            arm(probe)
+            probe.wait(lambda: observations, 'an episode')
+            assert probe.call(Trigger, 'learner_node/pause').success
+            probe.wait(lambda: statuses[-1].state == TrainingStatus.PAUSED, 'the pause')
+            assert observations[-1].truncated
+            # Once a second: for longer than the watchdog of the actions.
+            heard, moved, seen = len(statuses), len(joints), len(observations)
+            probe.wait(lambda: len(statuses) >= heard + 7, 'the time to pass')
+            assert len(observations) == seen
+            assert states[-1].data == 'armed'
+            assert np.ptp([m.position for m in joints[moved:]], axis=0).max() < 0.01
+            client = ActionClient(probe.node, Evaluate, 'evaluate')
+            probe.wait(client.server_is_ready, 'the action server')
+            answer = probe.send_goal(client, Evaluate.Goal(episodes=2)).get_result_async()
+            probe.wait(answer.done, 'the evaluation')
+            assert answer.result().result.error_msg == ''
+            assert len(answer.result().result.episodes) == 2
+            assert statuses[-1].state in (TrainingStatus.PAUSED, TrainingStatus.EVALUATING)
+            assert probe.call(Trigger, 'learner_node/resume').success
+            assert_clean(graph, processes=5)
+        replay, _ = read_trainer(checkpoints(run)[-1])
+        told = by_stamp(observations)
+        assert len(replay['stamp']) == STEPS
+        assert not any(told[int(stamp)].evaluation for stamp in replay['stamp'])
+
+        seen, settings = len(observations), {'checkpoint': run, 'params_file': profile}
+        with launch(
+            domain, tmp_path, 'evaluate.launch.py', small=False, episodes=2, **settings
+        ) as graph:
+            probe.command = graph
+            arm(probe)
+            assert_clean(graph, processes=6)
+        mock.interrupt()
+        assert mock.finish() == 0, mock.output
+    assert all(one.evaluation for one in observations[seen:])
+    (table,) = (run / 'evaluations').glob('*/evaluation.csv')
+    assert len(read_table(table)) == 2
+    assert 'success 0.00 (95 % interval 0.00 to 0.66)' in graph.output
 
 
 LEARNING = ('reward_node', 'alignment_node', 'learner_node')

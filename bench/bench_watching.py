@@ -12,6 +12,7 @@ from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
 
 from furl_interfaces.msg import TrainingStatus
 from furl_ros.bridge.leaving import leave
@@ -104,6 +105,12 @@ class StatusListener:
         self._executor.shutdown()
         leave(self._node)
         rclpy.try_shutdown()
+
+    def listen(
+        self, kind: type, topic: str, handler: Callable[[Any], None], qos: QoSProfile
+    ) -> None:
+        """Have further messages taken while something is waited for."""
+        self._node.create_subscription(kind, topic, handler, qos)
 
     def _on_status(self, status: TrainingStatus) -> None:
         self.status = status

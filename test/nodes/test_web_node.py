@@ -37,6 +37,8 @@ PICTURES = """
 PICTURE = f'{PICTURES}[0]'
 TEXT = 'document.body.innerText'
 
+NOT_FINITE = PoseArray(poses=[Pose(position=Point(x=float('nan')))])
+
 needs_chromium = pytest.mark.skipif(not find_chromium()[0], reason=find_chromium()[1])
 
 
@@ -52,6 +54,7 @@ class StandIn:
 
     def __init__(self, probe: Probe, run_folder: Path) -> None:
         self.called: list[object] = []
+        self.probe = probe
         self._node = node = probe.node
         self._steps = 0
         self._status = TrainingStatus(
@@ -93,6 +96,10 @@ class StandIn:
     @property
     def listeners(self) -> set[str]:
         return {name for name in self.TOPICS if self._node.count_subscribers(name)}
+
+    def publish(self, name: str, message: object) -> None:
+        """Publish another message than usual on one of the topics."""
+        self._publishers[name].publish(message)
 
     def _on_call(self, name: str, answer: Trigger.Response) -> Trigger.Response:
         self.called.append(name)
@@ -225,3 +232,41 @@ def test_a_run_is_watched_paused_and_continued(tmp_path: Path) -> None:
         assert graph.finish() == 0, graph.output
         assert not browser.errors
         assert 'Traceback' not in monitor.output
+
+
+@needs_chromium
+def test_bad_messages_are_counted(stage: tuple[StandIn, Command, str]) -> None:
+    stand_in, viewer, url = stage
+    probe = stand_in.probe
+    with Chromium() as browser:
+        browser.open(url)
+        wait_until(lambda: stand_in.listeners == set(stand_in.TOPICS), 'the viewer')
+        # While the good ones go on.
+        marker = Marker(type=Marker.TRIANGLE_LIST)
+        probe.node.create_timer(0.1, lambda: stand_in.publish('camera', Image(encoding='no')))
+        probe.node.create_timer(0.1, lambda: stand_in.publish('poses', NOT_FINITE))
+        probe.node.create_timer(
+            0.1, lambda: stand_in.publish('scene', MarkerArray(markers=[marker]))
+        )
+        for count in ('bad pictures', 'bad poses', 'bad scenes'):
+            probe.wait_for_count('web_node', count)
+        browser.wait(PICTURE)
+        assert not browser.errors
+    assert 'Traceback' not in viewer.output
+
+
+def test_an_address_that_is_none_is_refused() -> None:
+    with run_node(new_domain(), 'web_node', host='192.0.2.1') as viewer:
+        assert viewer.finish() == 2
+        assert "error: host is '192.0.2.1'; accepted: a name or an address" in viewer.output
+
+
+def test_a_token_that_is_no_word_is_refused() -> None:
+    with run_node(new_domain(), 'web_node', token='a b') as viewer:
+        assert viewer.finish() == 2
+        assert 'accepted: letters, digits' in viewer.output
+
+
+def test_other_machines_are_let_in_with_a_token_only() -> None:
+    with run_node(new_domain(), 'web_node', host='0.0.0.0', port=0) as viewer:
+        viewer.wait_for(r'viewer: http://\S+:\d+/\?token=[A-Za-z0-9_-]{16,}')

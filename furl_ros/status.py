@@ -9,6 +9,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -131,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
         elif options.svg:
             console = Console(record=True, file=io.StringIO(), width=PICTURE_COLUMNS)
             console.print(_pages(domain))
-            console.save_svg(str(options.svg), title='ros2 run furl_ros status')
+            options.svg.write_text(_picture(console))
         elif options.once or not sys.stdout.isatty():
             Console().print(_pages(domain))
         else:
@@ -141,6 +142,12 @@ def main(argv: list[str] | None = None) -> int:
     finally:
         domain.close()
     return 0
+
+
+def _picture(console: Console) -> str:
+    """What was printed, as an SVG without the fonts from the web that rich would have it load."""
+    text = console.export_svg(title='ros2 run furl_ros status')
+    return re.sub(r'@font-face \{.*?\}\s*', '', text, flags=re.DOTALL)
 
 
 def _told(domain: Domain, space: str) -> dict[str, Any]:

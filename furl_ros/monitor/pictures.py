@@ -84,12 +84,13 @@ def annotated(
     camera = (12, 34, 12 + min(strip_top - 44, width / 2), strip_top - 10)
     page.picture(camera, frame)
     _draw_now(page, (camera[2] + 16, 34, width - 12), moments)
-    _draw_strip(page, (12, strip_top, width - 12, height - 10), moments)
+    span = _round_up(max(FIRST_SPAN, moments[-1].step if moments else 0))
+    _draw_strip(page, (12, strip_top, width - 12, height - 10), moments, span)
     return np.asarray(page.image)
 
 
 def strip(moments: Sequence[Moment], size: tuple[int, int]) -> np.ndarray:
-    """The rewards of an episode alone, as ``annotated`` draws them below the frame.
+    """The rewards of a whole episode alone, as ``annotated`` draws them below the frame.
 
     Args:
         moments: of the episode; may be empty.
@@ -99,7 +100,8 @@ def strip(moments: Sequence[Moment], size: tuple[int, int]) -> np.ndarray:
         uint8 [size[1], size[0], 3], RGB.
     """
     page = _Page(size, SIZE[1] / STRIP_HEIGHT)
-    _draw_strip(page, (0, 0, page.width, page.height), moments)
+    span = moments[-1].step if moments else FIRST_SPAN
+    _draw_strip(page, (0, 0, page.width, page.height), moments, span)
     return np.asarray(page.image)
 
 
@@ -190,16 +192,22 @@ def _draw_now(page: _Page, place: tuple[float, float, float], moments: Sequence[
 
 
 def _draw_strip(
-    page: _Page, place: tuple[float, float, float, float], moments: Sequence[Moment]
+    page: _Page,
+    place: tuple[float, float, float, float],
+    moments: Sequence[Moment],
+    span: int,
 ) -> None:
-    """The rewards of the episode so far as lines, above a band that says who acted."""
+    """The rewards of the episode so far as lines, above a band that says who acted.
+
+    ``span`` is how many steps there is room for.
+    """
     left, top, right, bottom = place
     label, band = 46, 8
     page.box((left, top, right, bottom - band - 3), PAPER)
     if not moments:
         return
     start, end = left + label, right
-    span = _round_up(max(FIRST_SPAN, moments[-1].step))
+    span = max(1, span)
     values = np.array([(moment.cosine, moment.reward) for moment in moments], np.float64)
     finite = values[np.isfinite(values)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)

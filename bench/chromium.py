@@ -2,6 +2,7 @@
 """A headless Chromium, driven over its debugging protocol: for tests, measurements and pictures."""
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -83,6 +84,9 @@ class Chromium:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        with contextlib.suppress(OSError):
+            # Where Linux shares the processor out between sessions first, nice counts within one.
+            Path(f'/proc/{self._process.pid}/autogroup').write_text(str(niceness))
         try:
             self._socket = connect(self._address_of_page(), max_size=None, ping_interval=None)
             self.call('Page.enable')

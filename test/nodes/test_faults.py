@@ -36,7 +36,7 @@ def test_a_node_that_stands_still_is_waited_for(tmp_path, name):
     """The learner goes as far ahead as the queues hold, then waits, and says so."""
     domain = new_domain()
     settings = {'total_steps': 1_500, 'checkpoint_every': 300, 'run_folder': tmp_path / 'run'}
-    # No success by accident: the heads learn from its episode only up to it.
+    # Nobody succeeds by accident: after a success that was lost again the rings keep no frames.
     settings['task'] = 'peg-insert-side-v3'
     with Probe(domain) as probe, launch(domain, tmp_path, **settings) as graph:
         probe.command = graph

@@ -148,13 +148,16 @@ def test_nothing_but_clear_and_arm_ends_an_estop(tmp_path):
             arm(probe)
             press(probe, moves, observations)
             told, sent, place = len(states), len(twists), moves.place()
-            # Its own learner's reset, and what ends the graph: it stands until it leaves.
-            probe.node.create_client(Reset, '/reset').call_async(
-                Reset.Request(run=observations[-1].run)
-            )
-            probe.call(Trigger, 'learner_node/cancel')
-            graph.finish()
+            # Its own learner's reset, and what ends the graph: it stands until it leaves. A reset
+            # beside one of the learner itself ends the graph, too, maybe before the other answers.
+            reset = probe.node.create_client(Reset, '/reset')
+            cancel = probe.node.create_client(Trigger, 'learner_node/cancel')
+            for client in (reset, cancel):
+                probe.wait(client.service_is_ready, client.srv_name)
             probe.command = None
+            reset.call_async(Reset.Request(run=observations[-1].run))
+            cancel.call_async(Trigger.Request())
+            graph.finish()
             assert all(state.data.startswith('stopped: e-stop') for state in states[told - 1 :])
             assert_stood(probe, moves, place, twists[sent:])
         mock.interrupt()

@@ -103,12 +103,17 @@ class Command:
         with self._news:
             return ''.join(self._lines)
 
+    @property
+    def newest(self) -> str:
+        """The end of it, for the message of a test that failed: CI shows little of a long one."""
+        return '\n'.join(line[:300] for line in self.output.splitlines()[-40:])
+
     def wait_for(self, pattern: str) -> re.Match:
         """Wait until the output holds a match of a regular expression."""
         end = time.monotonic() + TIMEOUT
         while not (found := re.search(pattern, self.output)):
-            assert self.process.poll() is None, f'{pattern!r} did not come:\n{self.output}'
-            assert time.monotonic() < end, f'{pattern!r} did not come:\n{self.output}'
+            assert self.process.poll() is None, f'{pattern!r} did not come:\n{self.newest}'
+            assert time.monotonic() < end, f'{pattern!r} did not come:\n{self.newest}'
             with self._news:
                 self._news.wait(0.1)
         return found
@@ -122,7 +127,7 @@ class Command:
         try:
             code = self.process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f'still running:\n{self.output}') from None
+            raise AssertionError(f'still running:\n{self.newest}') from None
         self._reader.join(TIMEOUT)
         return code
 
@@ -152,9 +157,9 @@ def _word(value: Any) -> str:
 
 def assert_clean(command: Command, processes: int) -> None:
     """All processes of a launched graph ended with code 0, and nothing was raised."""
-    assert command.finish() == 0, command.output
-    assert command.output.count('process has finished cleanly') == processes, command.output
-    assert 'Traceback' not in command.output
+    assert command.finish() == 0, command.newest
+    assert command.output.count('process has finished cleanly') == processes, command.newest
+    assert 'Traceback' not in command.output, command.newest
 
 
 class Probe:
@@ -218,7 +223,7 @@ class Probe:
         """Wait until the predicate holds."""
         end = time.monotonic() + TIMEOUT
         while not predicate():
-            output = self.command.output if self.command else ''
+            output = self.command.newest if self.command else ''
             ended = self.command is not None and self.command.process.poll() is not None
             assert not ended, f'ended before {what}:\n{output}'
             assert time.monotonic() < end, f'waited too long for {what}:\n{output}'

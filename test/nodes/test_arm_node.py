@@ -121,18 +121,12 @@ def test_what_is_malformed_is_counted_and_moves_nothing_on(stage):
         cameras = node.create_publisher(String, 'camera_seen', EVENTS)
         malformed = [*((joints, m) for m in bad_joints), *((poses, m) for m in bad_poses)]
         # Again and again: the way there may lose them.
-        stage.probe.wait(
-            lambda: [p.publish(m) for p, m in malformed] and count(stage, 'bad values') >= 12,
-            'counts',
-        )
+        say_until(stage, malformed, lambda: count(stage, 'bad values') >= 12)
         true = copy.deepcopy(stage.joints[-1])
         true.header.stamp = far
-        stage.probe.wait(
-            lambda: joints.publish(true) or count(stage, 'stamps far from the clock'), 'a count'
-        )
-        for name in ('', 'tables', 'x' * 5_000):
-            cameras.publish(String(data=name))
-        stage.probe.wait_for_count('arm_node', 'unknown cameras', 3)
+        say_until(stage, [(joints, true)], lambda: count(stage, 'stamps far from the clock'))
+        unknown = [(cameras, String(data=name)) for name in ('', 'tables', 'x' * 5_000)]
+        say_until(stage, unknown, lambda: count(stage, 'unknown cameras') >= 3)
         for action in (huge, Action(), Action(action=[np.nan] * 6)):
             stage.actions.publish(action)
         stage.probe.wait_for_count('arm_node', 'bad actions', 3)
@@ -140,6 +134,21 @@ def test_what_is_malformed_is_counted_and_moves_nothing_on(stage):
         assert max(map(len, command.output.splitlines())) < 2_000
     for publisher in (joints, poses, cameras):
         node.destroy_publisher(publisher)
+
+
+def say_until(stage, messages, predicate):
+    """Publish messages until that holds, with pauses in which what else there is is heard."""
+    due = 0.0
+
+    def say():
+        nonlocal due
+        if time.monotonic() > due:
+            for publisher, message in messages:
+                publisher.publish(message)
+            due = time.monotonic() + 0.3
+        return predicate()
+
+    stage.probe.wait(say, 'counts')
 
 
 def count(stage, name):

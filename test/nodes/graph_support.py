@@ -105,8 +105,8 @@ class Command:
 
     @property
     def newest(self) -> str:
-        """The end of it, for the message of a test that failed: CI shows little of a long one."""
-        return '\n'.join(line[:300] for line in self.output.splitlines()[-40:])
+        """The end of it, for the message of a test that failed."""
+        return end_of(self.output)
 
     def wait_for(self, pattern: str) -> re.Match:
         """Wait until the output holds a match of a regular expression."""
@@ -153,6 +153,11 @@ def run_node(domain: int, name: str, **parameters: Any) -> Command:
 
 def _word(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def end_of(output: str) -> str:
+    """The last lines: CI shows little of a long message."""
+    return '\n'.join(line[:300] for line in output.splitlines()[-40:])
 
 
 def assert_clean(command: Command, processes: int) -> None:

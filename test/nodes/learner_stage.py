@@ -152,11 +152,12 @@ class Scored:
         self.prompts.publish(PromptEmbedding(text_embedding=self.embedding(0).tolist(), **prompt))
         self.publish_heads()
 
-    def publish_heads(self, run=None, factor=1.0, transitions=0):
+    def publish_heads(self, run=None, factor=1.0, transitions=0, newest=()):
         heads = Heads((WIDTH, 3))
         message = to_heads_msg(heads.layer_sizes, *(factor * part for part in heads.flat()))
         message.run = self.run if run is None else run
         message.transitions = transitions
+        message.newest = [to_time(stamp) for stamp in newest]
         self.heads.publish(message)
 
     @staticmethod

@@ -15,6 +15,15 @@ from furl_ros.core.seeds import episode_seed, evaluation_seeds
 from furl_ros.core.success import wilson
 
 
+class Aligned(Scored):
+    """The alignment keeps up with the robot, too."""
+
+    def score(self):
+        super().score()
+        if len(self.robot.sent) % 20 == 0:
+            self.publish_heads(newest=[self.robot.now.stamp])
+
+
 class Client:
     """Asks a learner for evaluations."""
 
@@ -75,7 +84,7 @@ def test_an_evaluation_before_the_training_then_the_training(tmp_path):
 def test_an_evaluation_on_the_robot_that_is_trained_on_is_between_two_episodes(tmp_path):
     settings = {'method': 'vlm', 'total_steps': 10_000, 'exit_when_done': False}
     with learner(tmp_path, **settings) as (probe, robot, command):
-        Scored(probe, robot, scoring='cosine')
+        Aligned(probe, robot, scoring='cosine')
         client = Client(probe)
         probe.wait(lambda: len(robot.sent) > 45, 'some steps')
         handles = [client.send(episodes=2), client.send(episodes=2)]

@@ -11,7 +11,7 @@ from graph_support import TIMEOUT, Command, new_domain
 
 from furl_ros.core.run import ALIGNMENT_FILE, CHECKPOINTS, TRAINER_FILE
 from furl_ros.core.storage import save_tree
-from sim.counter import StampCounterEnv, draw_counter
+from sim.counter import StampCounterEnv, draw_counter, read_state
 
 BENCH = Path(__file__).parents[2] / 'bench' / 'faults'
 sys.path.insert(0, str(BENCH.parent))
@@ -50,17 +50,28 @@ def test_no_promise_is_broken_by_one_fault_of_each_kind(tmp_path):
 STEPS = 30
 
 
+LENGTH = 15
+
+
 @pytest.fixture(scope='module')
 def replay():
-    """What two episodes of 15 steps leave in a replay."""
+    """What two episodes leave in a replay."""
+    return make_replay()
+
+
+def make_replay(resets=1):
+    """The same, where the second one began with so many resets."""
     env = StampCounterEnv(SIZE, SIZE)
     vlm = Judge().vlm
     rows = []
     for row in range(STEPS):
-        episode, step = divmod(row, 15)
-        before = env.reset()[0] if step == 0 else rows[-1]['next_state']
+        episode, step = divmod(row, LENGTH)
+        if step == 0:
+            before = [env.reset()[0] for _ in range(resets if episode else 1)][-1]
+        else:
+            before = rows[-1]['next_state']
         after, reward, *_, info = env.step(np.zeros(4))
-        number = row + episode + 1
+        number = read_state(after)
         embedding = vlm.encode_images(draw_counter(number, SIZE, SIZE)[None])[0].astype(np.float16)
         rows.append({'state': before, 'next_state': after, 'embedding': embedding})
         rows[-1] |= {'task_reward': np.float32(reward), 'success': info['success']}
@@ -75,6 +86,11 @@ def swap(rows):
 def drop(rows):
     for name in rows:
         rows[name] = np.delete(rows[name], (4, 5), axis=0)
+
+
+def drop_last_of_episode(rows):
+    for name in rows:
+        rows[name] = np.delete(rows[name], LENGTH - 1, axis=0)
 
 
 def repeat(rows):
@@ -92,6 +108,7 @@ def change_reward(rows):
         (lambda _: None, 0, 0, 0),
         (swap, 0, 2, 0),
         (drop, 2, 0, 0),
+        (drop_last_of_episode, 1, 0, 0),
         (repeat, 0, 1, 0),
         (change_reward, 0, 1, 0),
     ],
@@ -101,6 +118,12 @@ def test_the_judge_sees_what_is_wrong(tmp_path, replay, change, lost, misjoined,
     change(rows)
     found = judge(tmp_path, rows)
     assert (found.lost, found.misjoined, found.foreign) == (lost, misjoined, foreign)
+
+
+@pytest.mark.parametrize(('resets', 'lost'), [(2, 0), (3, 2)])
+def test_the_judge_lets_a_reset_be_repeated(tmp_path, resets, lost):
+    found = judge(tmp_path, make_replay(resets))
+    assert (found.lost, found.misjoined, found.foreign) == (lost, 0, 0)
 
 
 def test_the_judge_sees_strangers(tmp_path, replay):
@@ -120,4 +143,4 @@ def judge(folder, rows, frames=None):
     rings['negatives'] = rows['embedding'][1:2]
     rings = {name: {'embeddings': ring} for name, ring in rings.items()}
     save_tree(checkpoint / ALIGNMENT_FILE, rings, {'transitions': steps})
-    return Judge().judge(folder)
+    return Judge(LENGTH).judge(folder)

@@ -273,7 +273,7 @@ def test_an_arm_holds_still_in_a_pause_and_is_evaluated(tmp_path):
         ) as graph:
             probe.command = graph
             arm(probe)
-            assert_clean(graph, processes=6)
+            assert_clean(graph, processes=7)
         mock.interrupt()
         assert mock.finish() == 0, mock.output
     assert all(one.evaluation for one in observations[seen:])

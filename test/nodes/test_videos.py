@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import av
 import pytest
-from graph_support import SMALL, TIMEOUT, Command, Probe, _word, new_domain
+from graph_support import SMALL, TIMEOUT, Command, Probe, _word, end_of, new_domain
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from furl_interfaces.msg import TrainingStatus
@@ -58,6 +58,10 @@ class Terminal:
     @property
     def output(self):
         return self.written.decode()
+
+    @property
+    def newest(self):
+        return end_of(self.output)
 
 
 def tool(domain, *words):

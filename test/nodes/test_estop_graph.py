@@ -14,7 +14,7 @@ from graph_support import Probe, launch, new_domain, run_node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
-from test_robot_graph import arm, params
+from test_robot_graph import SMALL_ARM, arm, params
 
 from furl_interfaces.msg import Action, Observation
 from furl_interfaces.srv import Reset
@@ -110,7 +110,7 @@ def test_nothing_but_clear_and_arm_ends_an_estop(tmp_path):
     domain = new_domain()
     with (
         Probe(domain) as probe,
-        run_node(domain, ARM, width=160, height=120) as mock,
+        run_node(domain, ARM, **SMALL_ARM) as mock,
     ):
         moves = Moves(probe)
         observations = probe.record(Observation, 'observation')

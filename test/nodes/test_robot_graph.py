@@ -48,6 +48,9 @@ SMALL = {
 }
 
 
+# Nobody is there who unlocks an arm that was too strong against the table.
+SMALL_ARM = {'width': 160, 'height': 120, 'stop_force': 5_000.0}
+
 # What the stand-in arm calls what a profile names. Each of these stands for another name alone.
 TOPICS = {
     '/scaled_joint_trajectory_controller/joint_trajectory': '/joint_trajectory',
@@ -112,7 +115,7 @@ def test_a_policy_is_trained_on_an_arm(tmp_path):
     domain, run = new_domain(), tmp_path / 'run'
     with (
         Probe(domain) as probe,
-        run_node(domain, 'mock_arm_node', width=160, height=120) as mock,
+        run_node(domain, 'mock_arm_node', **SMALL_ARM) as mock,
     ):
         tell_success(probe)
         observations = probe.record(Observation, 'observation')
@@ -167,7 +170,7 @@ def test_the_profiles_of_other_arms_drive_the_stand_in(tmp_path, profile, comman
     domain, run = new_domain(), tmp_path / 'run'
     with (
         Probe(domain) as probe,
-        run_node(domain, 'mock_arm_node', width=160, height=120, servo_timeout=5.0) as mock,
+        run_node(domain, 'mock_arm_node', **SMALL_ARM, servo_timeout=5.0) as mock,
     ):
         observations = probe.record(Observation, 'observation')
         scores = probe.record(FrameScore, 'frame_score')
@@ -200,7 +203,7 @@ def test_a_dry_run_of_the_graph_sends_nothing(tmp_path):
     domain = new_domain()
     with (
         Probe(domain) as probe,
-        run_node(domain, 'mock_arm_node', width=160, height=120) as mock,
+        run_node(domain, 'mock_arm_node', **SMALL_ARM) as mock,
     ):
         joints = probe.record(JointState, '/joint_states', EVENTS)
         sent = [
@@ -232,7 +235,7 @@ def test_an_arm_holds_still_in_a_pause_and_is_evaluated(tmp_path):
     domain, run, profile = new_domain(), tmp_path / 'run', params(tmp_path)
     with (
         Probe(domain) as probe,
-        run_node(domain, 'mock_arm_node', width=160, height=120) as mock,
+        run_node(domain, 'mock_arm_node', **SMALL_ARM) as mock,
     ):
         observations = probe.record(Observation, 'observation')
         statuses = probe.record(TrainingStatus, 'training_status')

@@ -30,7 +30,9 @@ from furl_ros.monitor.standing import LEVELS, Health, as_json, page
 
 STATUS = 'training_status'
 KIND = 'furl_interfaces/msg/TrainingStatus'
-TELLING_S = 1.5  # seconds in which every node has told how it is
+FINDING_S = 3.0  # seconds in which every node of a busy machine is found
+TELLING_S = 3.0  # seconds that one may take then to tell how it is
+UNKNOWN = '_NODE_NAME_UNKNOWN_'  # so the middleware calls one that has gone, or only comes
 SILENT_S = 5.0  # seconds without its status after which a graph has gone
 SIGINT_CODE = 130
 PICTURE_COLUMNS = 100
@@ -79,6 +81,13 @@ class Domain:
                     )
             self._executor.spin_once(min(left, 0.1))
 
+    @property
+    def untold(self) -> set[str]:
+        """Nodes with diagnostics of which nothing was heard yet."""
+        writers = self._node.get_publishers_info_by_topic('/diagnostics')
+        names = {f'{one.node_namespace.rstrip("/")}/{one.node_name}' for one in writers}
+        return {name for name in names - self._health.keys() if UNKNOWN not in name}
+
     def health_of(self, space: str) -> list[Health]:
         """How the nodes of a graph are: those in its namespace, and in no other graph's."""
         inner = [other for other in self.graphs if other != space and other.startswith(space)]
@@ -126,17 +135,22 @@ def main(argv: list[str] | None = None) -> int:
             where = os.environ.get('ROS_DOMAIN_ID', 0)
             print(f'no graph is running in ROS domain {where}', file=sys.stderr)
             return 1
-        domain.listen(TELLING_S)
+        once = options.json or options.svg or options.once or not sys.stdout.isatty()
+        if not once:
+            _follow(domain)
+            return 0
+        domain.listen(FINDING_S)
+        end = time.monotonic() + TELLING_S
+        while domain.untold and time.monotonic() < end:
+            domain.listen(0.2)
         if options.json:
             print(json.dumps([_told(domain, space) for space in sorted(domain.graphs)], indent=2))
         elif options.svg:
             console = Console(record=True, file=io.StringIO(), width=PICTURE_COLUMNS)
             console.print(_pages(domain))
             options.svg.write_text(_picture(console))
-        elif options.once or not sys.stdout.isatty():
-            Console().print(_pages(domain))
         else:
-            _follow(domain)
+            Console().print(_pages(domain))
     except KeyboardInterrupt:
         return SIGINT_CODE
     finally:

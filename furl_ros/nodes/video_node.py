@@ -73,6 +73,7 @@ class Take:
         self.unscored: deque[int] = deque()  # stamps of frames that nobody was asked about
         self.asked: dict[Future, list[int]] = {}
         self.ended = 0.0  # when its last step came; 0 before
+        self.total_steps = 0  # of the run by then: it may go on before the film is made
 
     @property
     def is_whole(self) -> bool:
@@ -181,7 +182,7 @@ class VideoNode(FurlNode):
             if score is not None:
                 take.scores[step.stamp] = score
         if step.last:
-            take.ended = time.monotonic()
+            take.ended, take.total_steps = time.monotonic(), self.total_steps
             self.take = None
 
     def begin(self, seed: int, step: Sensed) -> None:
@@ -274,10 +275,14 @@ class VideoNode(FurlNode):
         if not frames:
             return None
         task_return = float(sum(step.task_reward for step in take.steps))
-        return Film(self.total_steps, self.prompt, frames, moments, self.period, task_return)
+        return Film(take.total_steps, self.prompt, frames, moments, self.period, task_return)
 
     def diagnose(self) -> tuple[Level, str, dict[str, object]]:
-        values = {'films': self.made, 'waiting': self.films.qsize()}
+        values = {
+            'films': self.made,
+            'waiting': self.films.qsize(),
+            'total_steps': self.total_steps,
+        }
         return OK, f'{self.made} films made', values
 
     # In the main thread

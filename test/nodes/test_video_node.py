@@ -32,10 +32,23 @@ class Robot:
         self.info = info
         self.stamp, self.episode = 1_000_000_000, -1
 
+    def tell(self, total_steps):
+        """The run has come this far, and the node knows it."""
+        self.status.publish(TrainingStatus(total_steps=total_steps))
+        known = self.probe.diagnostics
+        self.probe.wait(
+            lambda: known.get('video_node', {}).get('total_steps') == str(total_steps), 'the status'
+        )
+
+    def score(self, stamp):
+        message = FrameScore(cosine=0.1, reward=0.2, heads_version=3)
+        message.header.stamp = to_time(stamp)
+        self.scores.publish(message)
+
     def play(self, steps, seed=SEED, run='', success=False, lost=(), bad=(), scored=False):
         """An episode; ``lost`` are steps without a frame, ``bad`` those with an unreadable one."""
         self.episode += 1
-        self.status.publish(TrainingStatus(total_steps=100 * (self.episode + 1)))
+        self.tell(100 * (self.episode + 1))
         before = self.stamp
         for number in range(steps + 1):
             frame = to_image_msg(np.full((32, 32, 3), 9, np.uint8), self.stamp, 'camera')
@@ -58,8 +71,7 @@ class Robot:
             message.previous_stamp = to_time(before)
             self.observations.publish(message)
             if scored:
-                score = FrameScore(header=frame.header, cosine=0.1, reward=0.2, heads_version=3)
-                self.scores.publish(score)
+                self.score(self.stamp)
             before, self.stamp = self.stamp, self.stamp + PERIOD
 
 
@@ -112,6 +124,18 @@ def test_episodes_of_the_seed_are_filmed_and_no_others(tmp_path):
     with av.open(tmp_path / 'videos' / 'first.mp4') as container:
         assert container.streams.video[0].average_rate == 10
         assert container.streams.video[0].frames == 11
+
+
+def test_a_film_names_the_step_of_its_episode(tmp_path):
+    """The training has gone on when the last score comes."""
+    with studio(tmp_path, scores='listen') as (_, probe, robot):
+        begin = robot.stamp
+        robot.play(4)
+        robot.tell(700)
+        for number in range(5):
+            robot.score(begin + number * PERIOD)
+        films(probe, 1)
+    assert index(tmp_path)['first']['total_steps'] == 100
 
 
 def test_frames_that_are_lost_or_unreadable_are_missing_in_the_film_alone(tmp_path):

@@ -384,10 +384,10 @@ def test_rviz_and_rqt_are_opened_where_they_are(tmp_path):
     with monitor(tmp_path, packages, DISPLAY=':0') as command:
         rviz = command.wait_for(r'rviz2 runs: .*')[0]
         rqt = command.wait_for(r'rqt_gui runs: .*')[0]
-        assert re.search(r'-d \S+/config/furl\.rviz', rviz)
+        assert re.search(r'-d .+/config/furl\.rviz', rviz)
         assert '/camera/image_raw:=/here/sim0/camera/image_raw' in rviz
         assert '/monitor/scene:=/here/monitor/scene' in rviz
-        assert re.search(r'--perspective-file \S+/config/furl\.perspective', rqt)
+        assert re.search(r'--perspective-file .+/config/furl\.perspective', rqt)
         assert 'not here' not in command.output
         assert 'web_node' not in command.output
         command.interrupt()

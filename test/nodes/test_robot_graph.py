@@ -249,8 +249,10 @@ def test_an_arm_holds_still_in_a_pause_and_is_evaluated(tmp_path):
             assert probe.call(Trigger, 'learner_node/pause').success
             probe.wait(lambda: statuses[-1].state == TrainingStatus.PAUSED, 'the pause')
             assert observations[-1].truncated
-            # Once a second: for longer than the watchdog of the actions.
-            heard, moved, seen = len(statuses), len(joints), len(observations)
+            # Once a second: until it stands, and for longer than the watchdog of the actions.
+            heard, seen = len(statuses), len(observations)
+            probe.wait(lambda: len(statuses) >= heard + 2, 'standstill')
+            moved = len(joints)
             probe.wait(lambda: len(statuses) >= heard + 7, 'the time to pass')
             assert len(observations) == seen
             assert states[-1].data == 'armed'

@@ -17,7 +17,7 @@ class Shell:
         self.process = subprocess.Popen(
             ['bash', '-eu'], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        self.send(f'. {DOMAINS}; _furl_domains={folder}; unset ROS_DOMAIN_ID')
+        self.send(f'. "{DOMAINS}"; _furl_domains={folder}; unset ROS_DOMAIN_ID')
 
     def send(self, line):
         self.process.stdin.write(line + '\n')

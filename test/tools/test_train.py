@@ -12,8 +12,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # Says that it is there, and waits for Ctrl-C, which Python answers with a traceback.
-PYTHON = f'{sys.executable} -c \'print("here", flush=True); import time; time.sleep(300)\''
-ROS2 = f"""#!{sys.executable}
+PYTHON = f'"{sys.executable}" -c \'print("here", flush=True); import time; time.sleep(300)\''
+# Not the one of the virtual environment: no space may be in this line.
+ROS2 = f"""#!{Path(sys.executable).resolve()}
 import signal, sys
 blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 print(sys.argv[1:], sorted(signal.Signals(number).name for number in blocked))

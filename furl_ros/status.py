@@ -15,16 +15,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rich.console import Console, Group
 from rich.live import Live
 
 from furl_interfaces.msg import TrainingStatus
-from furl_ros.bridge.leaving import leave
+from furl_ros.bridge.onlooker import Onlooker
 from furl_ros.bridge.qos import EVENTS, LATCHED
 from furl_ros.monitor.standing import LEVELS, Health, as_json, page
 
@@ -47,16 +43,8 @@ class Domain:
     """
 
     def __init__(self) -> None:
-        self._context = rclpy.Context()
-        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node(
-            f'furl_ros_status_{os.getpid()}',
-            context=self._context,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        self._onlooker = Onlooker('furl_ros_status')
+        self._node = self._onlooker.node
         self.graphs: dict[str, tuple[TrainingStatus, float]] = {}
         self._heard: set[str] = set()
         self._health: dict[str, Health] = {}
@@ -64,9 +52,7 @@ class Domain:
 
     def close(self) -> None:
         """Let go of the domain."""
-        self._executor.shutdown()
-        leave(self._node)
-        self._context.try_shutdown()
+        self._onlooker.close()
 
     def listen(self, seconds: float) -> None:
         """Take in what comes in the next seconds."""
@@ -79,7 +65,7 @@ class Domain:
                     self._node.create_subscription(
                         TrainingStatus, topic, lambda m, s=space: self._on_status(s, m), LATCHED
                     )
-            self._executor.spin_once(min(left, 0.1))
+            self._onlooker.executor.spin_once(min(left, 0.1))
 
     @property
     def untold(self) -> set[str]:

@@ -7,7 +7,6 @@ lines.
 
 import contextlib
 import logging
-import os
 import shutil
 import sys
 import threading
@@ -15,13 +14,10 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 import launch.logging
-import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
+from rclpy.executors import ExternalShutdownException
 
 from furl_interfaces.msg import TrainingStatus
-from furl_ros.bridge.leaving import leave
+from furl_ros.bridge.onlooker import Onlooker
 from furl_ros.bridge.qos import LATCHED
 from furl_ros.monitor.standing import live_line
 
@@ -77,19 +73,10 @@ class LiveLine:
         self._terminal = sys.stdout
         self._screen = Screen(sys.stdout)
         self._send_output_to(self._screen)
-        self._context = rclpy.Context()
-        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node(
-            f'furl_ros_live_line_{os.getpid()}',
-            context=self._context,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
-        self._node.create_subscription(
+        self._onlooker = Onlooker('furl_ros_live_line')
+        self._onlooker.node.create_subscription(
             TrainingStatus, topic, lambda m: self._screen.show(live_line(m)), LATCHED
         )
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name='live line', daemon=True)
         self._thread.start()
 
@@ -97,16 +84,15 @@ class LiveLine:
         """Take the line away, and let go of the domain; the second time it does nothing."""
         if not self._thread.is_alive():
             return
-        self._executor.shutdown()
+        self._onlooker.executor.shutdown()
         self._thread.join()
-        leave(self._node)
-        self._context.try_shutdown()
+        self._onlooker.close()
         self._screen.show('')
         self._send_output_to(self._terminal)
 
     def _spin(self) -> None:
         with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+            self._onlooker.executor.spin()
 
     @staticmethod
     def _send_output_to(stream: Any) -> None:

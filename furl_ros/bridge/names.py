@@ -5,13 +5,8 @@ import os
 import time
 from collections.abc import Collection
 
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
-
 from furl_interfaces.msg import TrainingStatus
-from furl_ros.bridge.leaving import leave
+from furl_ros.bridge.onlooker import Onlooker
 from furl_ros.bridge.qos import LATCHED
 from furl_ros.core.settings import SettingError
 
@@ -32,17 +27,9 @@ class NameWatch:
     def __init__(self, names: Collection[str], status: str) -> None:
         self.names = set(names)
         self._since = time.monotonic()
-        self._context = rclpy.Context()
-        # Launch arguments look like rules to remap names: they are not for this node.
-        rclpy.init(args=[], context=self._context, signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node(
-            f'furl_ros_launch_{os.getpid()}',
-            context=self._context,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
+        self._onlooker = Onlooker('furl_ros_launch')
         self._folders: set[str] = set()
-        self._node.create_subscription(
+        self._onlooker.node.create_subscription(
             TrainingStatus, status, lambda m: self._folders.add(m.run_folder), LATCHED
         )
 
@@ -52,22 +39,18 @@ class NameWatch:
         Raises:
             SettingError: some of the names are taken.
         """
-        executor = SingleThreadedExecutor(context=self._context)
-        executor.add_node(self._node)
         taken: list[str] = []
         try:
             end = self._since + DISCOVERY_S
             while time.monotonic() < end or (taken and not self._folders):
-                executor.spin_once(0.05)
-                found = self._node.get_node_names_and_namespaces()
+                self._onlooker.executor.spin_once(0.05)
+                found = self._onlooker.node.get_node_names_and_namespaces()
                 full = {f'{space.rstrip("/")}/{name}' for name, space in found}
                 taken = sorted(full & self.names)
                 if time.monotonic() > end + GRACE_S or (taken and self._folders):
                     break
         finally:
-            executor.shutdown()
-            leave(self._node)
-            self._context.try_shutdown()
+            self._onlooker.close()
         if taken:
             folders = ', '.join(sorted(self._folders - {''})) or 'nothing'
             raise SettingError(

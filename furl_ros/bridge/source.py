@@ -16,6 +16,7 @@ from furl_ros.bridge.join import Joined, Sensed, StampJoin
 from furl_ros.bridge.node import FurlNode
 from furl_ros.bridge.qos import LATCHED, LOCKSTEP
 from furl_ros.bridge.steps import from_observation, to_action
+from furl_ros.bridge.topics import prefix_of
 from furl_ros.core.replay import can_be_kept
 
 
@@ -66,7 +67,7 @@ class Source:
         scored: bool,
         in_pairs: bool = False,
     ) -> None:
-        prefix = f'{name}/' if name else ''
+        prefix = prefix_of(name)
         self.index, self.name, self.scored = index, name, scored
         self.embedding_width = 0
         self.join: StampJoin[Score] = StampJoin(counts=node.counts, in_pairs=in_pairs)

@@ -4,7 +4,6 @@
 import contextlib
 import html
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
 from socket import gethostname
@@ -319,8 +318,3 @@ def _table(rows: Mapping[str, str]) -> str:
         for name, text in rows.items()
     )
     return f'<table style="margin:6px 12px;font-size:90%">{"".join(cells)}</table>'
-
-
-def text_of(figure: float, form: str = '.2f', none: str = '-') -> str:
-    """A figure for people; NaN is none yet."""
-    return none if math.isnan(figure) else format(figure, form)

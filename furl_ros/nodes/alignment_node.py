@@ -35,6 +35,7 @@ from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, LATCHED
 from furl_ros.bridge.steps import from_observation
+from furl_ros.bridge.topics import prefix_of
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig
 from furl_ros.core.health import Level, Rate, count_not_finite
@@ -74,7 +75,7 @@ class AlignmentNode(FurlNode):
         self.loss_publisher = self.create_publisher(Float64, 'head_loss', LATCHED)
         self.create_subscription(PromptEmbedding, 'prompt_embedding', self.on_prompt, LATCHED)
         for source in self.config.sources:
-            prefix = f'{source}/' if source else ''
+            prefix = prefix_of(source)
             self.create_subscription(
                 SourceInfo,
                 f'{prefix}source_info',

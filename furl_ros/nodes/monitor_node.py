@@ -26,6 +26,7 @@ from furl_ros.bridge.markers import Markers
 from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import LATCHED, NEWEST, WATCHED
+from furl_ros.bridge.topics import prefix_of, scored_pictures
 from furl_ros.core.health import Level
 from furl_ros.monitor.pictures import Moment, annotated
 from furl_ros.monitor.watched_episode import Score, SeenStep, WatchedEpisode
@@ -45,7 +46,7 @@ class MonitorNode(FurlNode):
         self.config = declare(self, MonitorNodeConfig)
         # What comes between two pictures is read at once: that costs less.
         self.gather = 0.05
-        self.prefix = f'{self.config.source}/' if self.config.source else ''
+        self.prefix = prefix_of(self.config.source)
         self.episode = WatchedEpisode()
         self.prompt, self.agent, self.success_rate = '', '', math.nan
         self.place_at = self.config.place_in_state
@@ -79,7 +80,7 @@ class MonitorNode(FurlNode):
         scene = self.scene_publisher.get_subscription_count() > 0
         self.follow(self.watching, picture or scene, self.watch)
         # A camera_node may come after us.
-        topic = self.find_pictures() if picture else ''
+        topic = scored_pictures(self, self.config.source) if picture else ''
         if topic != self.picture_topic:
             self.picture_topic = topic
             self.follow(self.watching_picture, False, self.watch_picture)
@@ -133,11 +134,6 @@ class MonitorNode(FurlNode):
                 FrameScore, f'{self.prefix}frame_score', self.on_score, WATCHED
             ),
         ]
-
-    def find_pictures(self) -> str:
-        """Topic of the pictures that are scored: those of a camera_node, where there is one."""
-        joined = f'{self.prefix}camera_view/image_raw'
-        return joined if self.count_publishers(joined) else f'{self.prefix}camera/image_raw'
 
     def watch_picture(self) -> list[Subscription]:
         """Listen to the pictures."""

@@ -32,6 +32,7 @@ from furl_ros.bridge.live import UNREPEATABLE
 from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR, VIEWS
+from furl_ros.bridge.topics import prefix_of
 from furl_ros.core.config import ScoringConfig, VlmConfig
 from furl_ros.core.health import Age, Level, Rate
 from furl_ros.core.methods import METHODS
@@ -110,7 +111,7 @@ class RewardNode(FurlNode):
         topic = 'camera/image_raw' + ('/compressed' if self.config.compressed else '')
         self.outputs = {}
         for source in self.config.sources:
-            prefix = f'{source}/' if source else ''
+            prefix = prefix_of(source)
             self.outputs[source] = (
                 self.create_publisher(FrameScore, f'{prefix}frame_score', ALIGNED),
                 self.create_publisher(Float64, f'{prefix}vlm_reward', EVENTS),
@@ -125,7 +126,7 @@ class RewardNode(FurlNode):
                 event_callbacks=SubscriptionEventCallbacks(message_lost=self.on_lost),
             )
         self.prompt_publisher = self.create_publisher(PromptEmbedding, 'prompt_embedding', LATCHED)
-        first = f'{self.config.sources[0]}/' if self.config.sources[0] else ''
+        first = prefix_of(self.config.sources[0])
         self.create_subscription(
             Image, f'{first}goal_image', lambda message: self.jobs.put(GoalImage(message)), LATCHED
         )

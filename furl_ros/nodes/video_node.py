@@ -30,6 +30,7 @@ from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, LATCHED, LOCKSTEP
 from furl_ros.bridge.steps import from_observation
+from furl_ros.bridge.topics import prefix_of
 from furl_ros.core.health import Level
 from furl_ros.core.settings import SettingError
 from furl_ros.monitor.films import Film, Shelf, film_strip
@@ -100,7 +101,7 @@ class VideoNode(FurlNode):
         self.early_scores: dict[int, Score] = {}
         self.films: queue.SimpleQueue[Film] = queue.SimpleQueue()
         self.made = 0
-        prefix = f'{self.config.source}/' if self.config.source else ''
+        prefix = prefix_of(self.config.source)
         self.scorer = self.create_client(ScoreFrames, 'score_frames')
         for kind, topic, handler, qos in (
             (Image, f'{prefix}{self.config.image_topic}', self.on_frame, LOCKSTEP),

@@ -6,13 +6,14 @@ does, it takes the newest picture and scene a few times a second, and leaves the
 are: best effort and one message deep, so that nobody waits for it.
 """
 
-import datetime
+import math
 import queue
 import re
 import secrets
 import socket
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,14 @@ from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS, LATCHED, NEWEST
 from furl_ros.bridge.shapes import KINDS, from_marker, from_poses
+from furl_ros.bridge.topics import prefix_of, scored_pictures
 from furl_ros.core.health import Level
 from furl_ros.core.settings import SettingError
 from furl_ros.monitor.curves import Curves
+from furl_ros.monitor.standing import LEVELS, NO_NUMBER, number, seconds_left, state_of
 from furl_ros.monitor.web_guard import is_loopback
-from furl_ros.monitor.web_page import ESTOP, FIGURES, STOP, Page, text_of
+from furl_ros.monitor.web_page import ESTOP, FIGURES, STOP, Page
 
-STATES = ('waiting', 'warm-up', 'training', 'evaluating', 'finished', 'failed', 'paused')
-LEVELS = ('OK', 'WARN', 'ERROR', 'STALE')
 SERVICES = {
     'pause': 'learner_node/pause',
     'resume': 'learner_node/resume',
@@ -220,7 +221,7 @@ class WebNode(FurlNode):
 
     def watch(self) -> None:
         """Listen to everything that the page shows."""
-        prefix = self.prefix
+        prefix = prefix_of(self.config.source)
         self.watching = [
             self.create_subscription(Image, 'monitor/picture', self.on_annotated, NEWEST),
             self.create_subscription(
@@ -241,9 +242,7 @@ class WebNode(FurlNode):
 
     def follow_pictures(self) -> None:
         """Subscribe to the robot's pictures: those that are scored, where a camera_node joins."""
-        joined = f'{self.prefix}camera_view/image_raw'
-        topic = joined if self.count_publishers(joined) else f'{self.prefix}camera/image_raw'
-        topic = topic if self.watching else ''
+        topic = scored_pictures(self, self.config.source) if self.watching else ''
         if topic == self.picture_topic:
             return
         if self.picture_reader is not None:
@@ -251,11 +250,6 @@ class WebNode(FurlNode):
         self.picture_topic, self.picture_reader = topic, None
         if topic:
             self.picture_reader = self.create_subscription(Image, topic, self.on_picture, NEWEST)
-
-    @property
-    def prefix(self) -> str:
-        """What the names of the robot's topics begin with."""
-        return f'{self.config.source}/' if self.config.source else ''
 
     def on_picture(self, message: Image) -> None:
         """What the robot sees."""
@@ -331,21 +325,19 @@ class WebNode(FurlNode):
 
 def rows_of(status: TrainingStatus) -> dict[str, str]:
     """Where a run stands, for people."""
-    state = STATES[status.state] if status.state < len(STATES) else str(status.state)
+    state = state_of(status)
     # Of a run that goes on it says once more what the rows below say.
     if status.detail and status.state not in (TrainingStatus.WARMUP, TrainingStatus.TRAINING):
         state += f': {status.detail}'
-    left = '-'
-    if status.steps_per_second > 0:
-        missing = max(0, status.target_steps - status.total_steps)
-        left = str(datetime.timedelta(seconds=round(missing / status.steps_per_second)))
+    seconds = seconds_left(status)
+    left = str(timedelta(seconds=round(seconds))) if math.isfinite(seconds) else NO_NUMBER
     return {
         'state': state,
         'steps': f'{status.total_steps:,} of {status.target_steps:,}',
-        'speed': f'{text_of(status.steps_per_second, ".1f")} steps/s, {left} left',
-        'success': f'{text_of(status.success_rate)} (last 20 episodes),'
-        f' {text_of(status.eval_success_rate)} (evaluation)',
-        'VLM reward': text_of(status.vlm_reward, '.3f'),
+        'speed': f'{number(status.steps_per_second, ".1f")} steps/s, {left} left',
+        'success': f'{number(status.success_rate, ".2f")} (last 20 episodes),'
+        f' {number(status.eval_success_rate, ".2f")} (evaluation)',
+        'VLM reward': number(status.vlm_reward, '.3f'),
         'positives': f'{status.positives:,}, negatives: {status.negatives:,}',
         'who acts': status.agent or '-',
         'replay': f'{status.replay_size:,} transitions',

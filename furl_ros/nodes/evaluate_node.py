@@ -23,6 +23,7 @@ from furl_interfaces.msg import EpisodeResult
 from furl_ros.bridge.config import EvaluateNodeConfig
 from furl_ros.bridge.node import FurlNode, run
 from furl_ros.bridge.parameters import declare
+from furl_ros.core.storage import write_whole
 from furl_ros.core.success import describe, summarize
 
 LOOK_S = 0.2  # seconds between two looks for the learner
@@ -117,11 +118,11 @@ class EvaluateNode(FurlNode):
         writer = csv.DictWriter(text, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
-        path.with_suffix('.csv').write_text(text.getvalue())
+        write_whole(path.with_suffix('.csv'), text.getvalue())
         steps = result.episodes[0].total_steps if result.episodes else 0
         content = {'total_steps': steps, 'first_seed': self.config.first_seed, **summary}
         content |= {'mean_length': mean([one.length for one in result.episodes]), 'episodes': rows}
-        path.with_suffix('.json').write_text(json.dumps(content, indent=1) + '\n')
+        write_whole(path.with_suffix('.json'), json.dumps(content, indent=1) + '\n')
         print(f'written: {path.with_suffix(".csv")}, {path.with_suffix(".json")}', flush=True)
 
 

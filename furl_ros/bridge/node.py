@@ -37,6 +37,7 @@ LEVELS = {OK: DiagnosticStatus.OK, WARN: DiagnosticStatus.WARN, ERROR: Diagnosti
 DIAGNOSTICS_PERIOD = 1.0  # seconds
 MOST_STRANGERS = 20  # other runs that are named in the log
 LONGEST_TEXT = 500  # letters of a message that are shown in the log
+SAY_BAD_AGAIN_S = 5.0  # seconds between two lines about bad messages of one kind
 SAY_AGAIN_S = 60.0  # seconds between two lines about values beyond their limits
 
 
@@ -83,6 +84,7 @@ class FurlNode(Node):
         self._recent = Recent(time.monotonic())
         self._due = math.inf  # when the next diagnostics are; the first ones are never late
         self._lags: deque[float] = deque(maxlen=round(WINDOW_S / DIAGNOSTICS_PERIOD))
+        self._silent_until: dict[str, float] = {}  # count_bad: steady time, seconds, by name
         self._beyond: set[str] = set()  # names of the values that were beyond their limits
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', EVENTS)
@@ -111,7 +113,11 @@ class FurlNode(Node):
     def count_bad(self, what: str, why: str) -> None:
         """Count a message that could not be used, and say so without flooding the log."""
         self.counts[what] += 1
-        self.get_logger().warning(f'{what}: {_one_line(why)}', throttle_duration_sec=5.0)
+        # rclpy's own throttle reads the caller's source again for each message that it drops.
+        now = time.monotonic()
+        if now >= self._silent_until.get(what, 0.0):
+            self._silent_until[what] = now + SAY_BAD_AGAIN_S
+            self.get_logger().warning(f'{what}: {_one_line(why)}')
 
     def create_service(
         self, srv_type: type, srv_name: str, callback: Callable, **named: Any

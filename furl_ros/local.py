@@ -77,15 +77,18 @@ def new_aligner(values: dict[str, Any], text: np.ndarray, goal: np.ndarray | Non
         values: settings of the whole graph.
         text, goal: raw embeddings of prompt and goal image (None without one), float32 [E].
     """
-    config = config_of(values, TrainConfig)
-    return Aligner(
-        config_of(values, AlignConfig),
+    config, align_config = config_of(values, TrainConfig), config_of(values, AlignConfig)
+    aligner = Aligner(
+        align_config,
         config.method,
         text,
         goal,
         config.seed,
         config.warmup_steps,
     )
+    if align_config.heads_file:
+        aligner.start_from(Path(align_config.heads_file))
+    return aligner
 
 
 class LocalRun:

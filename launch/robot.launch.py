@@ -19,6 +19,8 @@ from furl_ros.bridge.processes import (
     in_namespace,
     last_lines,
     live_line,
+    recorder_names,
+    recorders,
     robot_names,
     robot_nodes,
     settings,
@@ -40,6 +42,7 @@ ARGUMENTS = {
     'vlm': "Vision-language model: 'furl-tiny', 'open_clip:<model>/<weights>', 'liv:<file>', ...",
     'scoring': 'VLM reward: ' + '; '.join(f'{n} ({doc})' for n, doc in SCORINGS.items()) + '.',
     'pin_learner': 'true: the learner keeps to the last processor cores, one for each thread.',
+    'record': 'true: records the topics of the run as a bag (MCAP), bags/ in the run folder.',
     'wandb': 'true: sends the curves to Weights & Biases, too (package wandb).',
     'run_folder': 'Folder of the run; default: runs/<robot>-<method>-s<seed>-<time>.',
     'resume': 'Run folder or checkpoint to go on from.',
@@ -60,10 +63,11 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     graph.check_model(values)
     check_unlocked(values['run_folder'])
     values |= {'run_id': values['run_id'] or graph.new_run_id(), 'launch_pid': os.getpid()}
-    watch_names(context, robot_names(values)).check()
+    watch_names(context, [*robot_names(values), *recorder_names(values)]).check()
     shown = live_line(context, values)
     nodes = robot_nodes(values, robot, goal_image, dry_run)
-    return in_namespace(context, [*ending_with_any(nodes), *shown, last_lines(values), *nodes])
+    ending = [*ending_with_any(nodes), *shown, last_lines(values)]
+    return in_namespace(context, [*ending, *nodes, *recorders(values)])
 
 
 def check_pictures(values: dict, cameras: int, goal_image: str) -> None:

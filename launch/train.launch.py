@@ -21,6 +21,8 @@ from furl_ros.bridge.processes import (
     learning_nodes,
     live_line,
     node,
+    recorder_names,
+    recorders,
     settings,
     simulator,
     watch_names,
@@ -53,6 +55,7 @@ ARGUMENTS = {
     ' false where several runs share a machine.',
     'videos': 'true: films an episode of each evaluation, with its rewards: videos/*.mp4 in the run'
     ' folder, strips in TensorBoard.',
+    'record': 'true: records the topics of the run as a bag (MCAP), bags/ in the run folder.',
     'wandb': 'true: sends the curves to Weights & Biases, too (package wandb).',
     'real_time': 'true: a fixed control rate instead of lock-step.',
     'deterministic': 'true: repeat bit for bit from a seed.',
@@ -77,7 +80,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if values['videos']:
         films.append(film_maker(values, 'eval', 'ask', evaluation_seeds(values['seed'], 1)[0]))
     names += [('', 'video_node')] if films else []
-    names += learning_names(values)
+    names += [*recorder_names(values), *learning_names(values)]
     watch = watch_names(context, names)
     # Opens the environment once, so that a wrong task or camera, or a machine that cannot render,
     # is told before anything starts.
@@ -103,7 +106,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         expect_goal_image=graph.uses_goal_image(values),
     )
     ending = [*ending_with_any(nodes), *shown, last_lines(values)]
-    return in_namespace(context, [*ending, *nodes, *films])
+    return in_namespace(context, [*ending, *nodes, *films, *recorders(values)])
 
 
 def generate_launch_description() -> LaunchDescription:

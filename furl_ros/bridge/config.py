@@ -23,6 +23,36 @@ def _gather() -> float:
     )
 
 
+def _record_topics() -> str:
+    return setting(
+        '',
+        'Topics to record: a regular expression for their full names. Empty: those in the namespace'
+        ' of the graph, and pictures and markers among them only where somebody looks at them.',
+    )
+
+
+def _record_limit() -> int:
+    return setting(
+        20_000,
+        'Size at which a recording ends, MiB before it is packed; the run goes on.',
+        low=1,
+        high=10**7,
+    )
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """Settings of recordings."""
+
+    record: bool = setting(
+        False,
+        'Record the topics of the run as a bag (MCAP) in its folder, bags/<time>: for ros2 bag,'
+        ' Foxglove and score_bag.',
+    )
+    record_topics: str = _record_topics()
+    record_limit_mb: int = _record_limit()
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Parameters of every node of a graph."""
@@ -143,6 +173,15 @@ class VideoNodeConfig:
         ' frame_score, where reward_node scores this robot in any case; none: nowhere.',
         choices=('ask', 'listen', 'none'),
     )
+
+
+@dataclass(frozen=True)
+class RecordNodeConfig:
+    """Parameters of the node that records a run."""
+
+    run_folder: str = setting('runs/unnamed', 'Folder of the run: bags go to bags/ in it.')
+    record_topics: str = _record_topics()
+    record_limit_mb: int = _record_limit()
 
 
 @dataclass(frozen=True)

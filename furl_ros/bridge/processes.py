@@ -344,6 +344,23 @@ def film_maker(
     )
 
 
+def recorders(values: Mapping[str, Any]) -> list[Node]:
+    """The process that records the run, where that is wanted; it may end before the others do.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+    """
+    if not values['record']:
+        return []
+    parts = graph.for_node(values, config.RecordNodeConfig, config.RunConfig)
+    return [node('record_node', parts, niceness=values['background_niceness'])]
+
+
+def recorder_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Namespace and name of each of the ``recorders``."""
+    return [('', 'record_node')] if values['record'] else []
+
+
 def robot_nodes(
     values: Mapping[str, Any], robot: Mapping[str, Any], goal_image: str, dry_run: bool = False
 ) -> list[Node]:

@@ -23,6 +23,7 @@ from furl_ros.bridge.config import (
     EvaluateNodeConfig,
     LearnerNodeConfig,
     MonitorNodeConfig,
+    RecordNodeConfig,
     RewardNodeConfig,
     RunConfig,
     SimNodeConfig,
@@ -51,6 +52,7 @@ NODES = {
     'monitor_node': (MonitorNodeConfig, RunConfig),
     'web_node': (WebNodeConfig, RunConfig),
     'video_node': (VideoNodeConfig, RunConfig),
+    'record_node': (RecordNodeConfig, RunConfig),
     'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
 }
 USAGE = """\

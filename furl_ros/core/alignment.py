@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from furl_ros.core.heads import (
     positive_negative_loss,
     positive_positive_loss,
 )
-from furl_ros.core.kinds import ANCHORED, HEADS
+from furl_ros.core.kinds import ANCHORED, HEADS, PAPER
 from furl_ros.core.methods import METHODS
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import generator_from_json, generator_to_json, load_tree, save_tree
@@ -311,12 +311,18 @@ class Aligner:
             self.heads.frozen_copy(),
         )
 
-    def save(self, path: Path, newest: Mapping[str, int] | None = None) -> None:
+    def save(
+        self,
+        path: Path,
+        newest: Mapping[str, int] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
         """Write everything to one safetensors file.
 
         Args:
             path: of the file.
             newest: stamps in nanoseconds of what was taken in last, by source, for ``load``.
+            about: what ``read_heads`` is to tell of them.
         """
         image, text = self.heads.flat()
         optimizer = {
@@ -349,8 +355,21 @@ class Aligner:
                 'generator': generator_to_json(self.generator),
                 'running': list(self.episodes),
                 'newest': dict(newest or {}),
+                'about': dict(about or {}),
             },
         )
+
+    def start_from(self, path: Path) -> None:
+        """Begin a run with the heads and the frames of a file that ``save`` wrote.
+
+        Raises:
+            SettingError: as for ``load``.
+        """
+        generator = self.generator
+        self.load(path)
+        # The run is a new one: it has its own draws, its own warm-up and its own episodes.
+        self.generator, self.transitions = generator, 0
+        self.episodes.clear()
 
     def _frame_of_reference(self) -> dict[str, np.ndarray]:
         """What anchored heads have beside their parameters, for a checkpoint."""
@@ -404,3 +423,31 @@ class Aligner:
             frames = zip(episode['embeddings'].copy(), episode['successes'].tolist(), strict=True)
             self.episodes[source] = list(frames)
         return meta.get('newest', {})
+
+
+class SavedHeads(NamedTuple):
+    """The heads of a file that ``Aligner.save`` wrote."""
+
+    kind: str
+    """'anchored' or 'paper'."""
+    version: int
+    values: dict[str, Any]
+    """What ``RewardHeads.from_flat`` takes, by name."""
+    about: dict[str, str]
+    """What was told of them: prompt and vlm in a file of align_bag."""
+
+
+def read_heads(path: Path) -> SavedHeads:
+    """Read the heads of a checkpoint's alignment file, or of one that align_bag wrote.
+
+    Raises:
+        SettingError: the file is missing or is not such a file.
+    """
+    arrays, meta = load_tree(path)
+    names = ('image_head', 'text_head', 'anchor', 'center')
+    values = {name: arrays[name] for name in names if name in arrays}
+    if not {'image_head', 'text_head'} <= set(values) or 'layer_sizes' not in meta:
+        raise SettingError(f'{path} holds no reward heads')
+    kind = ANCHORED if 'anchor' in values else PAPER
+    values['layer_sizes'] = meta['layer_sizes']
+    return SavedHeads(kind, meta['version'], values, dict(meta.get('about', {})))

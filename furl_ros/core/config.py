@@ -119,6 +119,11 @@ class AlignConfig:
         ' random, and learn from the goal image until then.',
         choices=HEADS,
     )
+    heads_file: str = setting(
+        '',
+        'File of align_bag whose heads and frames the run begins with; launch files take it as'
+        ' heads:=<file>, too.',
+    )
     head_hidden_units: int = setting(
         256, 'Units of the hidden layer of each head.', low=1, high=65_536
     )

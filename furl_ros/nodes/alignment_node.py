@@ -126,6 +126,8 @@ class AlignmentNode(FurlNode):
             newest = self.aligner.load(self.checkpoint / ALIGNMENT_FILE)
             if self.config.deterministic:
                 self.saved_up_to |= newest
+        elif self.align_config.heads_file:
+            self.aligner.start_from(Path(self.align_config.heads_file))
         self.publish_heads()
         self.take_in()
 

@@ -11,7 +11,6 @@ import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -92,7 +91,8 @@ class Bag:
             found = sorted((p for p in self.path.iterdir() if _kind_of(p)), key=_in_order)
         if not found:
             raise SettingError(
-                f"bag is '{self.path}'; accepted: a folder of ros2 bag, or a file ({MCAP}, {SQLITE})"
+                f"bag is '{self.path}'; accepted: a folder of ros2 bag, or a file of one ({MCAP},"
+                f' {SQLITE})'
             )
         names = {Path(str(name)).name for name in about.get('relative_file_paths') or ()}
         for name in sorted(names - {path.name for path in found}):
@@ -173,9 +173,10 @@ def _in_a_line(error: Exception) -> str:
     return ' '.join(f'{type(error).__name__}: {error}'.split())
 
 
-def _opened(path: Path) -> AbstractContextManager[IO[bytes]]:
-    file = open(path, 'rb')
-    return file if path.suffix != ZSTD else zstandard.ZstdDecompressor().stream_reader(file)
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    with open(path, 'rb') as file:
+        yield file if path.suffix != ZSTD else zstandard.ZstdDecompressor().stream_reader(file)
 
 
 def _from_sqlite(path: Path) -> Iterator[Recorded]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags as ``ros2 bag`` and Foxglove open them: one MCAP file in a folder, and what is in it."""
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -74,8 +75,9 @@ class BagWriter:
         self.folder, self.size = folder, 0
         self._definition_of = definition_of
         self._path = folder / f'{folder.name}{MCAP}'
-        self._file = open(self._path, 'wb')
-        self._writer = Writer(self._file, chunk_size=CHUNK, compression=CompressionType.LZ4)
+        self._open = contextlib.ExitStack()
+        file = self._open.enter_context(open(self._path, 'wb'))
+        self._writer = Writer(file, chunk_size=CHUNK, compression=CompressionType.LZ4)
         self._writer.start(profile='ros2', library='furl_ros')
         self._schemas: dict[str, int] = {}
         self._channels: dict[str, int] = {}
@@ -123,8 +125,8 @@ class BagWriter:
 
     def close(self) -> None:
         """Write the index, and what is in the bag."""
-        self._writer.finish()
-        self._file.close()
+        with self._open:
+            self._writer.finish()
         span = {
             'starting_time': {'nanoseconds_since_epoch': self._first},
             'duration': {'nanoseconds': self._last - self._first},

@@ -64,6 +64,7 @@ setup(
             'mock_arm_node = furl_ros.entry:mock_arm_node',
             'video_node = furl_ros.entry:video_node',
             'record_node = furl_ros.entry:record_node',
+            'policy_node = furl_ros.entry:policy_node',
             'status = furl_ros.entry:status',
             'play = furl_ros.entry:play',
             'local_train = furl_ros.entry:local_train',

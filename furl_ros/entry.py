@@ -107,6 +107,11 @@ def record_node() -> None:
     _node('record_node')
 
 
+def policy_node() -> None:
+    """``ros2 run furl_ros policy_node``."""
+    _node('policy_node')
+
+
 def status() -> int | None:
     """``ros2 run furl_ros status``; returns the exit code."""
     return _tool('furl_ros.status')

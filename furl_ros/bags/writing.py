@@ -76,7 +76,7 @@ class BagWriter:
         self._definition_of = definition_of
         self._path = folder / f'{folder.name}{MCAP}'
         self._open = contextlib.ExitStack()
-        file = self._open.enter_context(open(self._path, 'wb'))
+        file = self._open.enter_context(open(self._path, 'wb'))  # noqa: SIM115 (it is closed)
         self._writer = Writer(file, chunk_size=CHUNK, compression=CompressionType.LZ4)
         self._writer.start(profile='ros2', library='furl_ros')
         self._schemas: dict[str, int] = {}

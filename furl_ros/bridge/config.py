@@ -176,6 +176,18 @@ class VideoNodeConfig:
 
 
 @dataclass(frozen=True)
+class PolicyNodeConfig:
+    """Parameters of the node that runs a policy from a file."""
+
+    policy: str = setting('', 'The policy: vlm_agent.onnx of a run.')
+    source: str = setting('', "Namespace of the robot; '' for the graph's own.")
+    episodes: int = setting(0, 'Episodes to play; 0: until it is stopped.', low=0, high=MOST_TRIALS)
+    first_seed: int = setting(
+        0, 'Seed of the first episode; the next ones follow.', low=0, high=LARGEST_FIRST_SEED
+    )
+
+
+@dataclass(frozen=True)
 class RecordNodeConfig:
     """Parameters of the node that records a run."""
 

@@ -13,7 +13,7 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from furl_interfaces.action import Evaluate
-from furl_interfaces.msg import EpisodeResult
+from furl_interfaces.msg import EpisodeResult, SourceInfo
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.limits import LARGEST_FIRST_SEED, MOST_TRIALS
@@ -49,6 +49,11 @@ class EvaluationRobot:
         self.name = source.name
         self._source, self._inbox, self._care = source, inbox, care
         self._seen: Sensed | None = None
+
+    @property
+    def info(self) -> SourceInfo | None:
+        """What the robot senses and accepts, once it has said so."""
+        return self._source.info
 
     def find_missing(self) -> str:
         """Take in what has come; returns what keeps the robot from starting an episode, or ''."""

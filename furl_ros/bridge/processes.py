@@ -382,6 +382,28 @@ def robot_nodes(
     )
 
 
+def policy_nodes(
+    values: Mapping[str, Any], robot: Mapping[str, Any], policy: str, dry_run: bool = False
+) -> list[Node]:
+    """The processes of a physical arm that a policy from a file moves; nobody learns, or scores.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+        robot: its description, as in the ``params_file``.
+        policy: the file.
+        dry_run: send nothing to the arm.
+    """
+    # Nobody looks at pictures: the silence of a camera, or of nodes that learn, stops nothing.
+    alone = {name: value for name, value in robot.items() if name not in ('cameras', 'use_camera')}
+    alone['watchdogs'] = dict(robot.get('watchdogs', {})) | {'nodes': ['policy_node']}
+    shared = graph.for_node(values, config.RunConfig)
+    of_arm = {'dry_run': dry_run, 'success_reward': values['success_reward']}
+    return [
+        node('arm_node', shared | {graph.ROBOT: yaml.safe_dump(alone)}, of_arm),
+        node('policy_node', shared, {'policy': policy, 'first_seed': values['seed']}),
+    ]
+
+
 def robot_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Namespace and name of each of the ``robot_nodes``."""
     names = [('', 'arm_node'), *learning_names(values)]

@@ -14,6 +14,7 @@ import torch
 from furl_ros.core.agents import Agent, unscaled
 from furl_ros.core.alignment import count_positives
 from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
+from furl_ros.core.exported import to_onnx
 from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
 from furl_ros.core.relay import SAC, VLM, Relay
@@ -491,6 +492,10 @@ class Trainer:
         arrays = {'replay': self.replay.state(), 'torch_rng': torch.get_rng_state().numpy()}
         for name, agent in self.agents.items():
             agent.save(folder / f'{name}_agent.zip', self.steps, self.normalizer)
+            about = {'method': self.config.method, 'agent': name, 'total_steps': str(self.steps)}
+            low, high = self.action_space.low, self.action_space.high
+            policy = to_onnx(agent.policy_layers(self.normalizer), low, high, about)
+            (folder / f'{name}_agent.onnx').write_bytes(policy)
         if self.heads is not None:
             names = ('image_head', 'text_head', 'anchor', 'center')
             values = (*self.heads.flat(), *self.heads.frame_of_reference())

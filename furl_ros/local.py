@@ -20,6 +20,7 @@ from furl_ros.bridge import graph
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.memory import keep_freed_memory
+from furl_ros.core.policy_input import STATE
 from furl_ros.core.replay import NO_EMBEDDING, Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import ALIGNMENT_FILE, UNSTORED, RunFolder
@@ -108,7 +109,8 @@ class LocalRun:
         self.train_config = self.config(TrainConfig)
         self.align_config = self.config(AlignConfig)
         self.env = make(dataclasses.replace(sim_config, render=graph.uses_vlm(values)))
-        self.eval_env = make(dataclasses.replace(sim_config, render=False))
+        sees = self.train_config.observe != STATE
+        self.eval_env = make(dataclasses.replace(sim_config, render=sees))
         scoring = self.config(ScoringConfig)
         self.aligner = self.scorer = text = goal = baseline = None
         if graph.uses_vlm(values):
@@ -122,6 +124,7 @@ class LocalRun:
             scoring,
             goal,
             baseline,
+            self.env.proprioception,
         )
         if values['resume']:
             self.trainer.load(Path(values['resume']))
@@ -155,7 +158,7 @@ class LocalRun:
             embedding = self.encode(now) if trainer.replay.keeps_previous else NO_EMBEDDING
             index = 0
             while not (now.terminated or now.truncated) and trainer.steps < config.total_steps:
-                action, _ = trainer.act(now.state, index)
+                action, _ = trainer.act(now.state, index, embedding=embedding)
                 with trainer.stages('step_and_render'):
                     after = self.env.step(action)
                 index += 1
@@ -178,6 +181,10 @@ class LocalRun:
         """Raw embedding of a step's frame, float32 [E]."""
         with self.trainer.stages('encode'):
             return self.scorer.encode(step.frame[None])[0]
+
+    def look(self, step: Step) -> np.ndarray:
+        """What the policy sees in an evaluation: raw embedding, float32 [E]."""
+        return self.encode(step) if self.trainer.input.sees else NO_EMBEDDING
 
     def learn(
         self, before: Step, after: Step, previous: np.ndarray, episode: int, index: int
@@ -235,7 +242,9 @@ class LocalRun:
         if config.eval_every:
             seeds = evaluation_seeds(config.seed, config.eval_episodes)
             with self.trainer.stages('evaluate'):
-                evaluation = self.trainer.evaluate(self.eval_env.reset, self.eval_env.step, seeds)
+                evaluation = self.trainer.evaluate(
+                    self.eval_env.reset, self.eval_env.step, seeds, look=self.look
+                )
             self.reporter.evaluation(evaluation)
 
     def save(self) -> None:

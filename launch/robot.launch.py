@@ -30,6 +30,7 @@ from furl_ros.bridge.processes import (
 )
 from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.methods import METHODS
+from furl_ros.core.policy_input import OBSERVE
 from furl_ros.core.run import check_unlocked
 from furl_ros.core.scorings import GOAL_IMAGE, SCORINGS
 from furl_ros.core.settings import SettingError
@@ -42,6 +43,9 @@ ARGUMENTS = {
     'total_steps': 'Control steps of the run.',
     'warmup_steps': 'Uniformly random actions before learning starts.',
     'vlm': "Vision-language model: 'furl-tiny', 'open_clip:<model>/<weights>', 'liv:<file>', ...",
+    'observe': 'What the policy is given: '
+    + '; '.join(f'{n} ({d})' for n, d in OBSERVE.items())
+    + '.',
     'scoring': 'VLM reward: ' + '; '.join(f'{n} ({doc})' for n, doc in SCORINGS.items()) + '.',
     'pin_learner': 'true: the learner keeps to the last processor cores, one for each thread.',
     'record': 'true: records the topics of the run as a bag (MCAP), bags/ in the run folder.',

@@ -28,6 +28,7 @@ from furl_ros.bridge.processes import (
     watch_names,
 )
 from furl_ros.core.methods import METHODS
+from furl_ros.core.policy_input import OBSERVE
 from furl_ros.core.run import check_unlocked
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.seeds import evaluation_seeds
@@ -45,6 +46,9 @@ ARGUMENTS = {
     'warmup_steps': 'Uniformly random actions before learning starts.',
     'vlm': "Vision-language model: 'furl-tiny', 'open_clip:<model>/<weights>', 'liv:<file>', ...",
     'prompt': "The sentence that describes the task; empty (prompt:=\"''\"): the task's own.",
+    'observe': 'What the policy is given: '
+    + '; '.join(f'{n} ({d})' for n, d in OBSERVE.items())
+    + '.',
     'scoring': 'VLM reward: ' + '; '.join(f'{n} ({doc})' for n, doc in SCORINGS.items()) + '.',
     'camera': 'Camera of the scene; auto: the usual one (Meta-World: corner2).',
     'image_size': 'Width and height of the frames in pixels.',
@@ -87,6 +91,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     checked = graph.for_node(values, SimConfig) | {
         'render': graph.uses_vlm(values) or values['videos']
     }
+    looked_at = values['videos'] or graph.sees(values)
     make(from_mapping(SimConfig, checked)).close()
     watch.check()
     shown = live_line(context, values)
@@ -96,7 +101,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             node(
                 'sim_node',
                 graph.for_node(values, SimConfig, config.RunConfig),
-                {'render': values['videos'], 'publish_clock': False},
+                {'render': looked_at, 'publish_clock': False},
                 namespace='eval',
             )
         )

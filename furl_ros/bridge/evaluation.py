@@ -82,6 +82,15 @@ class EvaluationRobot:
         self._source.act(action, 'eval')
         return self._next()
 
+    @property
+    def sight(self) -> np.ndarray:
+        """What the policy sees now: raw embedding, float32 [E]."""
+        return self._source.sight
+
+    def expect(self, embedding_width: int) -> None:
+        """Frames have embeddings of this width."""
+        self._source.embedding_width = embedding_width
+
     def leave(self) -> None:
         """After the last episode: let the frames that are under way have their scores."""
         self._wait(lambda: self._source.in_flight == 0)
@@ -91,6 +100,7 @@ class EvaluationRobot:
         came = self._wait(
             lambda: (
                 source.sensed is not self._seen
+                and not source.blind
                 and not (source.lockstep and source.in_flight > most)
             )
         )
@@ -118,10 +128,15 @@ class EvaluationRobot:
         return False
 
 
-def robot_apart(node: FurlNode, name: str, care: Care) -> EvaluationRobot:
-    """A robot for evaluations alone, whose frames need no score: the training stands still."""
+def robot_apart(node: FurlNode, name: str, care: Care, sees: bool = False) -> EvaluationRobot:
+    """A robot for evaluations alone: the training stands still.
+
+    Args:
+        sees: the policy looks at its frames; otherwise they need no score.
+    """
     inbox = Inbox()
-    return EvaluationRobot(Source(node, inbox, 0, name, scored=False), inbox, care)
+    source = Source(node, inbox, 0, name, scored=sees, sees=sees)
+    return EvaluationRobot(source, inbox, care)
 
 
 class Evaluations:

@@ -26,6 +26,7 @@ from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.kinds import HEADS
 from furl_ros.core.methods import METHODS
+from furl_ros.core.policy_input import STATE, check_observe
 from furl_ros.core.run import check_fit, config_at, find_checkpoint, run_of
 from furl_ros.core.scorings import (
     GOAL_IMAGE,
@@ -235,6 +236,7 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
     values['width'] = values['height'] = values['image_size']
     _check(values)
     _check_scoring(values)
+    check_observe(values['observe'], uses_vlm(values), values['method'])
     _check_heads_file(values)
     if values['scoring'] == GOAL_IMAGE and not robot and values['task'] not in TASKS:
         others = ', '.join(n for n in accepted_scorings(values['method']) if n != GOAL_IMAGE)
@@ -262,6 +264,9 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
         raise SettingError('real_time is True with deterministic:=true; accepted: False')
     if values['deterministic']:
         # One step after the other: nothing would come together.
+        values['gather'] = 0.0
+    if sees(values):
+        # Each action waits for the frame before it.
         values['gather'] = 0.0
     if values['run_folder'] in ('', known['run_folder']):
         stamp = time.strftime('%Y%m%d-%H%M%S')
@@ -392,6 +397,11 @@ def check_model(values: dict[str, Any]) -> None:
 def uses_vlm(values: dict[str, Any]) -> bool:
     """Whether frames are rendered and scored at all with this method."""
     return METHODS[values['method']].vlm
+
+
+def sees(values: dict[str, Any]) -> bool:
+    """Whether the policy looks at frames."""
+    return values['observe'] != STATE
 
 
 def uses_goal_image(values: dict[str, Any]) -> bool:

@@ -120,6 +120,17 @@ class StampJoin(Generic[S]):
                 del self._scores[early]
                 self.counts['scores without an observation'] += 1
 
+    def score_of(self, stamp: int) -> tuple[bool, S | None]:
+        """Whether it is known how the frame with this stamp was scored, and its score.
+
+        The score is None where it could not be scored.
+        """
+        if stamp in self._scores:
+            return True, self._scores[stamp]
+        if stamp in self._done:
+            return True, self._done[stamp][1]
+        return False, None
+
     def has_passed(self, stamp: int) -> bool:
         """Whether the observation with this stamp has had its turn, or never will."""
         if stamp < self._floor:

@@ -273,13 +273,15 @@ def learning_nodes(
     # though: a frame that is lost on the way would hold up all that come after it.
     image_qos = 'views' if values['real_time'] else values['image_qos']
     nodes = []
+    # A policy that sees needs the frames of its evaluations scored, too.
+    watched = bool(eval_source) and graph.sees(values)
     if graph.uses_vlm(values):
         own = 'camera/image_raw'
         nodes.append(
             node(
                 'reward_node',
                 graph.for_node(values, config.RewardNodeConfig, VlmConfig, ScoringConfig),
-                shared,
+                shared | ({'sources': [*sources, eval_source]} if watched else {}),
                 {'expect_goal_image': expect_goal_image, 'image_qos': image_qos},
                 niceness=niceness,
                 remappings=[(own, image_topic)] if image_topic != own else [],

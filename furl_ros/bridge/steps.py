@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observation, Action, SourceInfo and CameraInfo messages to and from the cores' types."""
 
+import itertools
 import reprlib
 
 import gymnasium
@@ -98,6 +99,22 @@ def spaces_of(info: SourceInfo) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.
         raise ValueError(f'state_size is {info.state_size}; accepted: 1 to {LARGEST_STATE}')
     observation = gymnasium.spaces.Box(-np.inf, np.inf, (info.state_size,), np.float32)
     return observation, gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
+
+
+def proprioception_of(info: SourceInfo) -> tuple[int, ...]:
+    """Indices of what a source senses of itself in its state; none: all of it.
+
+    Raises:
+        ValueError: they are not indices of the state, in their order.
+    """
+    indices = tuple(info.proprioception)
+    ordered = all(one < next_one for one, next_one in itertools.pairwise(indices))
+    if indices and not (ordered and indices[-1] < info.state_size):
+        raise ValueError(
+            f'proprioception is {reprlib.repr(list(indices))}; accepted: growing indices below'
+            f' state_size ({info.state_size})'
+        )
+    return indices
 
 
 def to_camera_info(intrinsics: CameraIntrinsics, stamp: int, frame_id: str) -> CameraInfo:

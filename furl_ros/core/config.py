@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from furl_ros.core.kinds import ANCHORED, HEADS
 from furl_ros.core.methods import METHODS
+from furl_ros.core.policy_input import OBSERVE, STATE
 from furl_ros.core.relay import TURN
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import setting
@@ -25,6 +26,13 @@ class TrainConfig:
     )
     updates_per_step: int = setting(
         1, 'Gradient steps of each agent per environment step.', low=1, high=100
+    )
+    observe: str = setting(
+        STATE,
+        'What the policy is given: '
+        + '; '.join(f'{name}: {doc}' for name, doc in OBSERVE.items())
+        + '.',
+        choices=tuple(OBSERVE),
     )
     rho: float = setting(
         0.05, 'Weight of the VLM reward beside the task reward.', low=0, high=1e3, live=True

@@ -54,8 +54,10 @@ class Robot(Paced, Protocol):
         period_ns: time between two stamps of a lock-step episode, nanoseconds.
         is_over: its episode has ended, and all that can be learned from it was taken.
         restarted: its process began anew, so that its episode cannot go on.
+        sight: raw embedding of the newest frame, float32 [E], for a policy that sees.
     """
 
+    sight: np.ndarray
     todo: Sensed | None
     newest: int
     period_ns: int
@@ -70,6 +72,9 @@ class Robot(Paced, Protocol):
 
     def act(self, action: np.ndarray, agent: str) -> None:
         """Answer ``todo``, and say who chose the action."""
+
+    def lag_at(self, stamp: int) -> int:
+        """Steps by which what was seen at an observation was older than its own frame."""
 
     def take(self, hold: bool) -> Step | None:
         """The next complete step; ``hold``: none that leads to ``todo``."""
@@ -168,6 +173,7 @@ class Episodes:
                 number,
                 after.step,
                 NO_EMBEDDING if previous is None else previous.embedding,
+                robot.lag_at(joined.before.stamp),
             ),
             joined.score.reward,
             float('nan') if previous is None else previous.reward,
@@ -204,7 +210,8 @@ class Episodes:
 
     def _choose(self, robot: Robot) -> tuple[np.ndarray, str]:
         """The action for the observation that waits for one, and who chose it."""
-        return self._trainer.act(robot.todo.state, robot.todo.step, robot.index)
+        todo = robot.todo
+        return self._trainer.act(todo.state, todo.step, robot.index, robot.sight)
 
     def _reset(self, robot: Robot, number: int) -> None:
         self._numbers[robot.index] = number

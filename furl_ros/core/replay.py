@@ -42,6 +42,8 @@ class Transition(NamedTuple):
     step: int
     previous_embedding: np.ndarray = NO_EMBEDDING
     """Raw embedding [E] of the frame before the action, where the replay keeps it."""
+    lag: int = 0
+    """Steps by which the frame that the policy saw was older than that one."""
 
 
 class Batch(NamedTuple):
@@ -70,6 +72,11 @@ class Batch(NamedTuple):
     """Of the frames before the actions, float32 [B, E]; [0, 0] where the replay keeps none."""
     discounts: Tensor = torch.zeros(0, 1)
     """Of the value beyond next_states, float32 [B, 1]: gamma ** n; [0, 1]: the agents' gamma."""
+    seen: Tensor = torch.zeros(0, 0)
+    """Embeddings that the policy saw when it acted, float32 [B, E]; [0, 0] where the replay keeps
+    no previous ones."""
+    next_seen: Tensor = torch.zeros(0, 0)
+    """Those that it sees in next_states, float32 [B, E]; likewise."""
 
 
 class Replay:
@@ -114,6 +121,7 @@ class Replay:
             'source': np.zeros(capacity, np.int32),
             'episode': np.zeros(capacity, np.int32),
             'step': np.zeros(capacity, np.int32),
+            'lag': np.zeros(capacity, np.uint8),
         }
         self._returns = np.full(capacity, -np.inf, np.float32)
         # Rows of finished episodes with a success; their slots, None when they have changed.
@@ -125,6 +133,7 @@ class Replay:
         self._previous = np.full(links, -1, np.int32)
         self._next = np.full(links, -1, np.int32)
         self._newest: dict[int, int] = {}
+        self._most_lag = 0
         self._apart: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -141,6 +150,7 @@ class Replay:
             self._link(slot, transition)
         for name, array in self.arrays.items():
             array[slot] = getattr(transition, name)
+        self._most_lag = max(self._most_lag, transition.lag)
         self._returns[slot] = -np.inf
         if self._succeeded[slot]:
             self._succeeded[slot] = False
@@ -237,16 +247,21 @@ class Replay:
         def column(name: str, rows: np.ndarray = rows) -> Tensor:
             return torch.from_numpy(self.arrays[name][rows]).float()
 
+        previous = self._previous_embeddings(rows) if self.keeps_previous else torch.zeros(0, 0)
+        embeddings = column('embedding', ends)
+        seen, next_seen = self._seen(rows, ends, previous, embeddings)
         return Batch(
             column('state'),
             column('action'),
             column('next_state', ends),
             column('terminated', ends)[:, None],
             torch.from_numpy(rewards).float()[:, None],
-            column('embedding', ends),
+            embeddings,
             torch.from_numpy(self._returns[rows])[:, None],
-            self._previous_embeddings(rows) if self.keeps_previous else torch.zeros(0, 0),
+            previous,
             torch.from_numpy(discounts).float()[:, None],
+            seen,
+            next_seen,
         )
 
     def _ahead(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -267,6 +282,32 @@ class Replay:
             rewards = np.where(goes_on, rewards + further, rewards)
             discounts = np.where(goes_on, discounts * self.gamma, discounts)
         return ends, rewards, discounts
+
+    def _seen(
+        self, rows: np.ndarray, ends: np.ndarray, previous: Tensor, embeddings: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the policy saw at ``rows``, and what it sees after ``ends``.
+
+        Args:
+            previous: embeddings of the frames before the actions of ``rows``.
+            embeddings: of those after ``ends``.
+        """
+        if not self.keeps_previous or not self._most_lag:
+            return previous, embeddings
+        lags = self.arrays['lag']
+        seen = self._previous_embeddings(self._back(rows, lags[rows]))
+        # Where nobody has acted since, the policy is taken to be as late as before.
+        following = self._next[ends]
+        late = np.where(following >= 0, lags[following], lags[ends])
+        frames = self.arrays['embedding'][self._back(ends, late)]
+        return seen, torch.from_numpy(frames).float()
+
+    def _back(self, slots: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Slots so many steps before, or of the first steps that are still there."""
+        for step in range(int(steps.max(initial=0))):
+            before = self._previous[slots]
+            slots = np.where((steps > step) & (before >= 0), before, slots)
+        return slots
 
     def _previous_embeddings(self, rows: np.ndarray) -> Tensor:
         slots = self._previous[rows]
@@ -302,6 +343,8 @@ class Replay:
                 "the checkpoint's replay has no embeddings of previous frames; accepted: a"
                 ' checkpoint of a run with the same scoring'
             )
+        # Checkpoints of earlier versions have no such column.
+        state = {'lag': np.zeros(used, np.uint8)} | state
         for name, array in self.arrays.items():
             if state[name].shape != (used, *array.shape[1:]):
                 raise SettingError(
@@ -310,6 +353,7 @@ class Replay:
                 )
         for name, array in self.arrays.items():
             array[:used] = state[name]
+        self._most_lag = int(self.arrays['lag'][:used].max(initial=0))
         self._succeeded[:] = False
         # Checkpoints of earlier versions have no such columns.
         self._succeeded[:used] = state.get('succeeded', False)

@@ -35,6 +35,7 @@ BOUND = (
     'vlm',
     'prompt',
     'scoring',
+    'observe',
     'baseline_prompt',
     'baseline_alpha',
     'image_size',

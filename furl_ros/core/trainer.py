@@ -17,9 +17,10 @@ from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
 from furl_ros.core.exported import to_onnx
 from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
+from furl_ros.core.policy_input import PolicyInput, check_observe
 from furl_ros.core.relay import SAC, VLM, Relay
 from furl_ros.core.relay_update import RelayUpdate
-from furl_ros.core.replay import Batch, Replay, Transition
+from furl_ros.core.replay import NO_EMBEDDING, Batch, Replay, Transition
 from furl_ros.core.reward import check_targets, frame_scores, potential_difference
 from furl_ros.core.run import TRAINER_FILE
 from furl_ros.core.scorings import PAIRED, PROGRESS, check_n_step, check_scoring
@@ -118,9 +119,13 @@ class Trainer:
         scoring: how embeddings become the VLM reward.
         goal_embedding: raw embedding of the goal image, float32 [E], for scoring 'goal_image'.
         baseline_embedding: that of the baseline prompt, for scoring 'goal_baseline'.
+        proprioception: indices of what a robot senses of itself in the state; none: all of it.
+
+    Attributes:
+        input: what the policy is given.
 
     Raises:
-        SettingError: the method does not take the scoring.
+        SettingError: the method does not take the scoring, or what is to be observed.
         ValueError: an embedding that method or scoring need is None.
     """
 
@@ -133,9 +138,11 @@ class Trainer:
         scoring: ScoringConfig = PLAIN_COSINE,
         goal_embedding: np.ndarray | None = None,
         baseline_embedding: np.ndarray | None = None,
+        proprioception: Sequence[int] = (),
     ) -> None:
         self.config = config
         self.method = METHODS[config.method]
+        check_observe(config.observe, self.method.vlm, config.method)
         check_scoring(config.method, scoring.scoring)
         check_targets(scoring, goal_embedding, baseline_embedding)
         check_n_step(config.method, scoring.scoring, config.n_step)
@@ -143,17 +150,23 @@ class Trainer:
         if self.method.vlm and text_embedding is None:
             raise ValueError(f'method {config.method} needs a text embedding')
         self.action_space = action_space
-        self.agents = {VLM: Agent(config, observation_space, action_space, config.seed)}
+        self.input = PolicyInput(
+            config.observe,
+            int(np.prod(observation_space.shape)),
+            proprioception,
+            0 if text_embedding is None else len(text_embedding),
+        )
+        self.agents = {VLM: Agent(config, self.input.space, action_space, config.seed)}
         if self.method.relay:
-            self.agents[SAC] = Agent(config, observation_space, action_space, config.seed + 1)
+            self.agents[SAC] = Agent(config, self.input.space, action_space, config.seed + 1)
         self.text = _tensor(text_embedding) if self.method.vlm else torch.zeros(0)
         self.goal, self.baseline = _tensor(goal_embedding), _tensor(baseline_embedding)
         self.replay = Replay(
             config.buffer_size,
-            int(np.prod(observation_space.shape)),
+            len(self.input.kept),
             int(np.prod(action_space.shape)),
             len(self.text),
-            keeps_previous=self.method.vlm and scoring.scoring in PAIRED,
+            keeps_previous=self.method.vlm and (scoring.scoring in PAIRED or self.input.sees),
             n_step=config.n_step,
             gamma=config.gamma,
         )
@@ -231,13 +244,20 @@ class Trainer:
         self.acted = self.steps + len(running.actions) - steps
         return self.started[source] - 1, steps, np.array(running.actions, np.float32)
 
-    def act(self, state: np.ndarray, step: int, source: int = 0) -> tuple[np.ndarray, str]:
+    def act(
+        self,
+        state: np.ndarray,
+        step: int,
+        source: int = 0,
+        embedding: np.ndarray = NO_EMBEDDING,
+    ) -> tuple[np.ndarray, str]:
         """Choose the action of a training step.
 
         Args:
             state: float32 [S].
             step: number of the step in its episode, from 0.
             source: which robot.
+            embedding: raw one of the newest frame, float32 [E], where the policy sees.
 
         Returns:
             The action in the environment's units, float32 [A], and who chose it.
@@ -248,7 +268,7 @@ class Trainer:
                 scaled = self._random_action(source)
             else:
                 agent = self.relay.agent(step, source)
-                scaled = self.agents[agent].act(self.normalize(state))
+                scaled = self.agents[agent].act(self.normalize(self.input.one(state, embedding)))
                 if agent == SAC:
                     noise = self.generator.normal(0, self.config.partner_noise, scaled.shape)
                     scaled = np.clip(scaled + noise, -1, 1)
@@ -268,11 +288,12 @@ class Trainer:
         self._held[source] = (action, left - 1)
         return action
 
-    def _best_action(self, state: np.ndarray) -> np.ndarray:
-        return self.agents[VLM].act(self.normalize(state), deterministic=True)
+    def _best_action(self, state: np.ndarray, embedding: np.ndarray) -> np.ndarray:
+        seen = self.normalize(self.input.one(state, embedding))
+        return self.agents[VLM].act(seen, deterministic=True)
 
     def normalize(self, states: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """States as the nets see them, float32 [..., S]."""
+        """What the policy is given as the nets see it, float32 [..., O]."""
         if self.normalizer is None:
             return states
         mean, scale = self.normalizer
@@ -281,11 +302,18 @@ class Trainer:
         return (states - mean) / scale
 
     def _fit_normalizer(self) -> None:
-        """Take mean and scale from the states so far."""
-        states = self.replay.arrays['state'][: len(self.replay)].astype(np.float64)
-        deviation = states.std(0)
-        scale = np.maximum(deviation, max(0.1 * deviation.max(), 1e-6))
-        self.normalizer = states.mean(0).astype(np.float32), scale.astype(np.float32)
+        """Take mean and scale from what the policy could see so far."""
+        used, kept = slice(len(self.replay)), len(self.input.kept)
+        states, embeddings = (
+            torch.from_numpy(self.replay.arrays[name][used]).float()
+            for name in ('state', 'embedding')
+        )
+        inputs = self.input.many(states, embeddings).numpy().astype(np.float64)
+        deviation = inputs.std(0)
+        # Values of one kind have one least scale.
+        for part in (deviation[:kept], deviation[kept:]):
+            np.maximum(part, max(0.1 * part.max(initial=0.0), 1e-6), out=part)
+        self.normalizer = inputs.mean(0).astype(np.float32), deviation.astype(np.float32)
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """Map an action from [-1, 1] to the environment's units, float32 [A]."""
@@ -305,13 +333,19 @@ class Trainer:
         """Take in one transition.
 
         Args:
-            transition: with ``previous_embedding`` for scorings of pairs of frames.
+            transition: with ``previous_embedding`` for scorings of pairs of frames, and where the
+                policy sees.
             score, previous_score: what its frame and the one before were worth on the way here,
                 for the episode log.
         """
         if self.scoring.scoring in PAIRED:
             score = self._gain(previous_score, score, self.config.gamma)
-        self.replay.add(transition)
+        self.replay.add(
+            transition._replace(
+                state=self.input.part(transition.state),
+                next_state=self.input.part(transition.next_state),
+            )
+        )
         self.steps += 1
         running = self._running[transition.source]
         running.successes.append(bool(transition.success))
@@ -426,7 +460,8 @@ class Trainer:
                 self.generator, self.config.batch_size, self.config.success_share
             )
             batch = batch._replace(
-                states=self.normalize(batch.states), next_states=self.normalize(batch.next_states)
+                states=self.normalize(self.input.many(batch.states, batch.seen)),
+                next_states=self.normalize(self.input.many(batch.next_states, batch.next_seen)),
             )
         rewards = {VLM: batch.task_rewards, SAC: batch.task_rewards}
         bounds = {VLM: batch.returns, SAC: batch.returns} if self.config.return_bound else None
@@ -458,6 +493,7 @@ class Trainer:
         step: Callable[[np.ndarray], EvaluationStep],
         seeds: Sequence[int],
         tell: Callable[[Trial], None] = lambda trial: None,
+        look: Callable[[EvaluationStep], np.ndarray] = lambda step: NO_EMBEDDING,
     ) -> Evaluation:
         """Run episodes with the VLM agent's mean action on a separate environment.
 
@@ -466,13 +502,14 @@ class Trainer:
             step: carries out an action, float32 [A] in the environment's units.
             seeds: one per episode.
             tell: is given each episode when it is over.
+            look: raw embedding of the frame of a step, float32 [E], where the policy sees.
         """
         trials = []
         for seed in seeds:
             now = reset(seed)
             success, total = [], 0.0
             while not (now.terminated or now.truncated):
-                now = step(self.unscale(self._best_action(now.state)))
+                now = step(self.unscale(self._best_action(now.state, look(now))))
                 success.append(bool(now.success))
                 total += float(now.task_reward)
             ended_well = bool(success) and success[-1]

@@ -9,6 +9,7 @@ import reprlib
 import sys
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -134,6 +135,7 @@ class ArmNode(FurlNode):
             run=self.run_id,
             task=self.profile.name,
             state_size=self.layouts['observation'].size,
+            proprioception=array('I', self.layouts['observation'].proprioception),
             action_low=to_float_field(-ones),
             action_high=to_float_field(ones),
             control_period=self.period,

@@ -174,6 +174,11 @@ class Source:
     stale_s: float = setting(
         0.5, 'Seconds after which a value is too old to act on.', low=1e-3, high=3600
     )
+    scene: bool = setting(
+        False,
+        'It tells of the scene and not of the robot itself: a policy that sees (observe:=embedding)'
+        ' is not given it.',
+    )
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from sim.renderer import (
 )
 from sim.tasks import TASKS
 
-
 HAND = (0, 1, 2, 3, 18, 19, 20, 21)
 """In Meta-World's states: place and opening of the gripper, now and one step before."""
 

@@ -382,6 +382,6 @@ def _forget_all_but(known: dict[int, int], most: int) -> None:
 
 
 def _shape(info: SourceInfo) -> tuple[Any, ...]:
-    """What training is bound to: sizes and bounds, what of the state is proprioception, the pace."""
+    """What training is bound to: sizes, bounds, what of the state is proprioception, the pace."""
     lists = (list(field) for field in (info.proprioception, info.action_low, info.action_high))
     return info.state_size, *lists, info.control_period, info.lockstep

@@ -299,8 +299,10 @@ class Replay:
         # Where nobody has acted since, the policy is taken to be as late as before.
         following = self._next[ends]
         late = np.where(following >= 0, lags[following], lags[ends])
-        frames = self.arrays['embedding'][self._back(ends, late)]
-        return seen, torch.from_numpy(frames).float()
+        next_seen, (behind,) = embeddings.clone(), np.nonzero(late)
+        # One step back is the frame before, which may be kept apart.
+        next_seen[behind] = self._previous_embeddings(self._back(ends[behind], late[behind] - 1))
+        return seen, next_seen
 
     def _back(self, slots: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Slots so many steps before, or of the first steps that are still there."""

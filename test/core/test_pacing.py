@@ -15,6 +15,7 @@ class Robot:
     name: str = ''
     lockstep: bool = True
     todo: object | None = 'an observation'
+    blind: bool = False
     in_flight: int = 0
     resetting: bool = False
     silent_for: float = 0.0

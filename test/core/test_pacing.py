@@ -105,6 +105,20 @@ def test_the_alignment_is_waited_for_and_that_is_said():
     assert pacing.find_waits() == []
 
 
+@pytest.mark.parametrize('lockstep', [True, False])
+@pytest.mark.parametrize('deterministic', [False, True])
+def test_a_policy_that_sees_waits_until_it_does(deterministic, lockstep):
+    robot = Robot(lockstep=lockstep, blind=True)
+    case = Case(Pace(deterministic), [robot], target=0)
+    pacing = case.pacing()
+    assert not pacing.may_act(robot, 0.0)
+    assert not pacing.must_foresee(robot)
+    robot.blind = False
+    assert pacing.must_foresee(robot) == deterministic
+    pacing.target = 10
+    assert pacing.may_act(robot, 0.0)
+
+
 @pytest.mark.parametrize('scores', [False, True])
 @pytest.mark.parametrize('deterministic', [False, True])
 def test_a_silent_robot_is_asked_for_a_new_episode_unless_bit_for_bit(deterministic, scores):

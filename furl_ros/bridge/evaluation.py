@@ -99,13 +99,18 @@ class EvaluationRobot:
         source, most = self._source, self._care.most_unscored
         came = self._wait(
             lambda: (
-                source.sensed is not self._seen
-                and not source.blind
-                and not (source.lockstep and source.in_flight > most)
+                source.discarded
+                or (
+                    source.sensed is not self._seen
+                    and not source.blind
+                    and not (source.lockstep and source.in_flight > most)
+                )
             )
         )
         if not came:
             raise SourceError(f'{source.name or "the source"} does not answer')
+        if source.discarded:
+            raise SourceError('the operator threw the episode away')
         self._seen = source.sensed
         return self._seen
 

@@ -27,6 +27,8 @@ class Sensed(NamedTuple):
     terminated: bool
     truncated: bool
     evaluation: bool = False
+    discarded: bool = False
+    intervened: bool = False
 
     @property
     def last(self) -> bool:
@@ -106,6 +108,14 @@ class StampJoin(Generic[S]):
             del self._known[next(iter(self._known))]
         self._waiting.append(observation)
         return True
+
+    def discard(self, observation: Sensed) -> None:
+        """Leave out the episode that this observation ends: it was thrown away."""
+        gone = [o for o in self._waiting if o.episode == observation.episode]
+        self._waiting = deque(o for o in self._waiting if o.episode != observation.episode)
+        for one in (*gone, observation):
+            self._known[one.stamp] = True
+            self._scores.pop(one.stamp, None)
 
     def add_score(self, stamp: int, score: S | None) -> None:
         """Take the score of the frame with this stamp; None when the frame could not be scored."""

@@ -59,6 +59,7 @@ class Source:
         todo: the observation that waits for an action.
         ready: complete steps that have not been taken.
         newest: stamp of the newest observation, 0 before the first one.
+        discarded: its episode was thrown away, and nobody has forgotten it yet.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Source:
         self.todo: Sensed | None = None
         self.ready: deque[Joined[Score]] = deque()
         self.newest = 0
+        self.discarded = False
         self._node = node
         # What may come next: the first observation of the episode that was asked for, by its stamp
         # (None until the answer has come), then what follows the one before.
@@ -229,6 +231,7 @@ class Source:
         """Ask for an episode, of the training or not; its first observation becomes ``todo``."""
         self._start = self._before = self.todo = None
         self._answered, self._introduced = False, None
+        self.discarded = False
         self.ready.clear()
         self._held.clear()
         self._newest_sight = None
@@ -323,6 +326,9 @@ class Source:
         if not self._is_next(sensed):
             self.join.counts['observations that nobody asked for'] += 1
             return
+        if sensed.discarded:
+            self._discard(sensed)
+            return
         if not self.join.add_observation(sensed):
             return
         self._start, self._before, self._answered = None, sensed, False
@@ -336,6 +342,16 @@ class Source:
         else:
             self.join.add_score(sensed.stamp, NO_SCORE)
         self.todo = None if sensed.last else sensed
+
+    def _discard(self, sensed: Sensed) -> None:
+        """The operator has thrown the episode away: nothing of it is to be learned."""
+        self.join.discard(sensed)
+        self.ready.clear()
+        self._unaligned.append(sensed.stamp)
+        self.todo = self._before = None
+        self._answered, self._introduced = False, None
+        self.newest, self._owed_since = sensed.stamp, time.monotonic()
+        self.discarded = True
 
     def _is_next(self, sensed: Sensed) -> bool:
         """Whether an observation is what must come now: no other one may move the episode on."""

@@ -31,6 +31,7 @@ def to_observation(sensed: Sensed, frame_id: str, seed: int) -> Observation:
     message.success = bool(sensed.success)
     message.terminated, message.truncated = bool(sensed.terminated), bool(sensed.truncated)
     message.evaluation = bool(sensed.evaluation)
+    message.discarded, message.intervened = bool(sensed.discarded), bool(sensed.intervened)
     return message
 
 
@@ -68,6 +69,8 @@ def from_observation(
         message.terminated,
         message.truncated,
         message.evaluation,
+        message.discarded,
+        message.intervened,
     )
 
 

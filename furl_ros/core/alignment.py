@@ -126,6 +126,14 @@ class Alignment(NamedTuple):
     heads: RewardHeads
 
 
+def _sum_of_directions(episode: list[tuple[np.ndarray, bool]], width: int) -> np.ndarray:
+    """Sum of the unit embeddings of an episode's frames, float64 [E]."""
+    total = np.zeros(width)
+    for frame, _ in episode:
+        total += frame / max(np.linalg.norm(frame.astype(np.float64)), _LEAST_NORM)
+    return total
+
+
 class Aligner:
     """Keeps the rings and trains the heads (sections 4.1 and 4.2 of the paper).
 
@@ -158,7 +166,8 @@ class Aligner:
         anchor = F.normalize(self.text, dim=-1).numpy() if self.anchored else None
         layers = (width, config.head_hidden_units, config.output_units)
         self.heads = RewardHeads(layers, seed, anchor)
-        # Of the unit embeddings of the warm-up's frames; None once the heads have their mean.
+        # Of the unit embeddings of the warm-up's frames, in episodes that are over; None once the
+        # heads have their mean.
         self._sum: np.ndarray | None = np.zeros(width) if self.anchored else None
         if goal_embedding is not None:
             self.set_goal(goal_embedding)
@@ -202,7 +211,8 @@ class Aligner:
 
     def _set_center(self) -> None:
         """Give the heads the mean of the frames seen so far, once."""
-        center = self._sum / max(1, self.transitions)
+        running = [_sum_of_directions(e, len(self._sum)) for e in self.episodes.values()]
+        center = (self._sum + sum(running)) / max(1, self.transitions)
         self._sum = None
         self.heads.center.copy_(torch.from_numpy(center))
         if self.goal is not None:
@@ -221,8 +231,6 @@ class Aligner:
         """
         self.transitions += 1
         frame = np.asarray(embedding, np.float16)
-        if self._sum is not None:
-            self._sum += frame / max(np.linalg.norm(frame.astype(np.float64)), _LEAST_NORM)
         episode = self.episodes.setdefault(source, [])
         episode.append((frame, bool(success)))
         if last:
@@ -230,7 +238,7 @@ class Aligner:
 
     def end_episode(self, source: str = '') -> None:
         """Sort the frames of the running episode of ``source`` into the rings."""
-        episode = self.episodes.pop(source, [])
+        episode = self._take_episode(source)
         if not episode:
             return
         frames = np.stack([embedding for embedding, _ in episode])
@@ -242,7 +250,24 @@ class Aligner:
 
     def drop_episode(self, source: str = '') -> None:
         """Forget the running episode: it was broken off, so it is neither success nor failure."""
-        self.episodes.pop(source, None)
+        self._take_episode(source)
+
+    def forget_episode(self, source: str = '') -> int:
+        """Forget the running episode, as if it had never been; heads stay as they are.
+
+        Returns:
+            How many transitions it had.
+        """
+        count = len(self.episodes.pop(source, ()))
+        self.transitions -= count
+        return count
+
+    def _take_episode(self, source: str) -> list[tuple[np.ndarray, bool]]:
+        """The running episode, which ends; its frames count for the mean of all."""
+        episode = self.episodes.pop(source, [])
+        if self._sum is not None:
+            self._sum += _sum_of_directions(episode, len(self._sum))
+        return episode
 
     def update(self) -> dict[str, float]:
         """One head update, if the stage has something to learn from.

@@ -65,6 +65,14 @@ class TrainConfig:
         high=1,
         live=True,
     )
+    demonstration_share: float = setting(
+        0.0,
+        'Share of each batch that is drawn from demonstrations and from what an operator did, once'
+        ' there are any (RLPD, arXiv 2302.02948: one half).',
+        low=0,
+        high=1,
+        live=True,
+    )
     return_bound: bool = setting(
         False,
         "Values learned are at least what an episode's task rewards really came to (self-imitation,"

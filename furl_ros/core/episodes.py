@@ -28,6 +28,7 @@ class Sensed(Protocol):
     success: bool
     terminated: bool
     last: bool
+    intervened: bool
 
 
 class Score(Protocol):
@@ -54,6 +55,7 @@ class Robot(Paced, Protocol):
         period_ns: time between two stamps of a lock-step episode, nanoseconds.
         is_over: its episode has ended, and all that can be learned from it was taken.
         restarted: its process began anew, so that its episode cannot go on.
+        discarded: its episode was thrown away, and is to be forgotten.
         sight: raw embedding of the newest frame, float32 [E], for a policy that sees.
     """
 
@@ -63,6 +65,7 @@ class Robot(Paced, Protocol):
     period_ns: int
     is_over: bool
     restarted: bool
+    discarded: bool
 
     def reset(self, seed: int) -> None:
         """Ask for a new episode."""
@@ -174,6 +177,7 @@ class Episodes:
                 after.step,
                 NO_EMBEDDING if previous is None else previous.embedding,
                 robot.lag_at(joined.before.stamp),
+                after.intervened,
             ),
             joined.score.reward,
             float('nan') if previous is None else previous.reward,
@@ -186,7 +190,13 @@ class Episodes:
         return Taken(after.stamp, ended)
 
     def mend(self, robot: Robot) -> None:
-        """Ask for another episode where a robot's own cannot go on."""
+        """Ask for another episode where a robot's own cannot go on, or was thrown away."""
+        if robot.discarded:
+            steps = self._trainer.forget_episode(robot.index)
+            self._counts['episodes thrown away'] += 1
+            self._warn(f'an episode of {steps} steps was thrown away')
+            robot.discarded = False
+            self.start_next(robot)
         # Where its last step was taken in, the next one was asked for there and then.
         if robot.is_over and self._pacing.wants_more:
             self._counts['episodes whose last step could not be scored'] += 1

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One replay for both agents: embeddings instead of VLM rewards, relabelled when sampled."""
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,8 @@ class Transition(NamedTuple):
     """Raw embedding [E] of the frame before the action, where the replay keeps it."""
     lag: int = 0
     """Steps by which the frame that the policy saw was older than that one."""
+    demonstration: bool = False
+    """A person, or a script, chose the action."""
 
 
 class Batch(NamedTuple):
@@ -77,6 +80,17 @@ class Batch(NamedTuple):
     no previous ones."""
     next_seen: Tensor = torch.zeros(0, 0)
     """Those that it sees in next_states, float32 [B, E]; likewise."""
+
+
+class _Overwritten(NamedTuple):
+    """A transition that has given way."""
+
+    slot: int
+    values: dict[str, np.ndarray]
+    returned: np.float32
+    succeeded: np.bool_
+    apart: np.ndarray | None
+    """Embedding of the frame before it, where the replay keeps these."""
 
 
 class Replay:
@@ -122,11 +136,13 @@ class Replay:
             'episode': np.zeros(capacity, np.int32),
             'step': np.zeros(capacity, np.int32),
             'lag': np.zeros(capacity, np.uint8),
+            'demonstration': np.zeros(capacity, bool),
         }
         self._returns = np.full(capacity, -np.inf, np.float32)
         # Rows of finished episodes with a success; their slots, None when they have changed.
         self._succeeded = np.zeros(capacity, bool)
         self._success_slots: np.ndarray | None = None
+        self._demonstration_slots: np.ndarray | None = None
         # Slots of the transitions before and after, -1 for none.
         self._linked = keeps_previous or n_step > 1
         links = capacity if self._linked else 0
@@ -134,6 +150,10 @@ class Replay:
         self._next = np.full(links, -1, np.int32)
         self._newest: dict[int, int] = {}
         self._most_lag = 0
+        # Of each running episode (source, episode) the number of its first transition; and what the
+        # transitions since the first of these have taken the place of.
+        self._running: dict[tuple[int, int], int] = {}
+        self._overwritten: deque[_Overwritten] = deque()
         self._apart: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -146,8 +166,13 @@ class Replay:
             ValueError: the replay keeps previous embeddings, and this one has another width.
         """
         slot = self.written % self.capacity
+        self._running.setdefault((transition.source, transition.episode), self.written)
+        if self.written >= self.capacity:
+            self._overwritten.append(self._row(slot))
         if self._linked:
             self._link(slot, transition)
+        if transition.demonstration or self.arrays['demonstration'][slot]:
+            self._demonstration_slots = None
         for name, array in self.arrays.items():
             array[slot] = getattr(transition, name)
         self._most_lag = max(self._most_lag, transition.lag)
@@ -170,6 +195,8 @@ class Replay:
             source, episode: which one.
             gamma: discount of the returns.
         """
+        self._running.pop((source, episode), None)
+        self._forget_overwritten()
         used = slice(len(self))
         slots = np.flatnonzero(
             (self.arrays['source'][used] == source) & (self.arrays['episode'][used] == episode)
@@ -188,16 +215,94 @@ class Replay:
             self._succeeded[slots] = True
             self._success_slots = None
 
-    def _draw(self, generator: np.random.Generator, count: int, success_share: float) -> np.ndarray:
+    def forget_episode(self, source: int, episode: int) -> int:
+        """Forget a running episode, as if it had never been; what it has overwritten comes back.
+
+        Returns:
+            How many transitions it had.
+        """
+        began = self._running.pop((source, episode), self.written)
+        numbers = np.arange(max(began, self.written - self.capacity), self.written)
+        slots = numbers % self.capacity
+        gone = (self.arrays['source'][slots] == source) & (self.arrays['episode'][slots] == episode)
+        count = int(gone.sum())
+        if not count:
+            self._forget_overwritten()
+            return 0
+        kept, apart = slots[~gone], dict(self._apart)
+        for slot in slots.tolist():
+            self._apart.pop(slot, None)
+        for new, old in zip(slots.tolist(), kept.tolist(), strict=False):
+            if old in apart:
+                self._apart[new] = apart[old]
+        for array in (*self.arrays.values(), self._returns, self._succeeded):
+            array[slots[: len(kept)]] = array[kept]
+        self.written -= count
+        # Of the running episodes the others have moved up.
+        self._running = {
+            key: first - int(gone[: max(0, first - int(numbers[0]))].sum())
+            for key, first in self._running.items()
+        }
+        for _ in range(min(count, len(self._overwritten))):
+            self._put_back(self._overwritten.pop())
+        self._success_slots = self._demonstration_slots = None
+        if self._linked:
+            self._restore_links()
+            # A frame whose predecessor is there again is no longer kept apart.
+            for slot in [slot for slot in self._apart if self._previous[slot] >= 0]:
+                del self._apart[slot]
+        self._forget_overwritten()
+        return count
+
+    def _row(self, slot: int) -> '_Overwritten':
+        """Everything of a transition that is about to be overwritten."""
+        apart = self._apart.get(slot)
+        if self._linked and apart is None and self._previous[slot] >= 0:
+            apart = self.arrays['embedding'][self._previous[slot]].copy()
+        return _Overwritten(
+            slot,
+            {name: array[slot].copy() for name, array in self.arrays.items()},
+            self._returns[slot],
+            self._succeeded[slot],
+            apart,
+        )
+
+    def _put_back(self, row: '_Overwritten') -> None:
+        for name, value in row.values.items():
+            self.arrays[name][row.slot] = value
+        self._returns[row.slot], self._succeeded[row.slot] = row.returned, row.succeeded
+        if self.keeps_previous and row.apart is not None:
+            self._apart[row.slot] = row.apart
+
+    def _forget_overwritten(self) -> None:
+        """Let go of what no running episode can bring back."""
+        first = min(self._running.values(), default=self.written)
+        while self._overwritten and len(self._overwritten) > self.written - first:
+            self._overwritten.popleft()
+
+    def _draw(
+        self,
+        generator: np.random.Generator,
+        count: int,
+        success_share: float,
+        demonstration_share: float,
+    ) -> np.ndarray:
         """Slots of a batch, int64 [count]."""
-        if not success_share:
-            return generator.integers(len(self), size=count)
-        if self._success_slots is None:
+        parts: list[np.ndarray] = []
+        if success_share and self._success_slots is None:
             self._success_slots = np.flatnonzero(self._succeeded)
-        preferred = round(success_share * count) if len(self._success_slots) else 0
-        chosen = generator.integers(len(self._success_slots), size=preferred) if preferred else []
-        rest = generator.integers(len(self), size=count - preferred)
-        return np.concatenate([self._success_slots[chosen], rest]) if preferred else rest
+        if demonstration_share and self._demonstration_slots is None:
+            shown = self.arrays['demonstration'][: len(self)]
+            self._demonstration_slots = np.flatnonzero(shown)
+        for share, slots in (
+            (success_share, self._success_slots),
+            (demonstration_share, self._demonstration_slots),
+        ):
+            size = min(round(share * count), count - sum(map(len, parts)))
+            if size and len(slots):
+                parts.append(slots[generator.integers(len(slots), size=size)])
+        parts.append(generator.integers(len(self), size=count - sum(map(len, parts))))
+        return np.concatenate(parts)
 
     def _link(self, slot: int, transition: Transition) -> None:
         """Note which transition comes before one that is about to be written to a slot."""
@@ -231,7 +336,11 @@ class Replay:
         self._newest[transition.source] = slot
 
     def sample(
-        self, generator: np.random.Generator, count: int, success_share: float = 0.0
+        self,
+        generator: np.random.Generator,
+        count: int,
+        success_share: float = 0.0,
+        demonstration_share: float = 0.0,
     ) -> Batch:
         """Draw transitions uniformly, with replacement.
 
@@ -240,8 +349,10 @@ class Replay:
             count: B.
             success_share: share of them that is drawn from the episodes with a success alone, if
                 there is one.
+            demonstration_share: share that is drawn from demonstrations alone, likewise; at most
+                what the other leaves.
         """
-        rows = self._draw(generator, count, success_share)
+        rows = self._draw(generator, count, success_share, demonstration_share)
         ends, rewards, discounts = self._ahead(rows)
 
         def column(name: str, rows: np.ndarray = rows) -> Tensor:
@@ -345,8 +456,9 @@ class Replay:
                 "the checkpoint's replay has no embeddings of previous frames; accepted: a"
                 ' checkpoint of a run with the same scoring'
             )
-        # Checkpoints of earlier versions have no such column.
-        state = {'lag': np.zeros(used, np.uint8)} | state
+        # Checkpoints of earlier versions have no such columns.
+        missing = {'lag': np.zeros(used, np.uint8), 'demonstration': np.zeros(used, bool)}
+        state = missing | state
         for name, array in self.arrays.items():
             if state[name].shape != (used, *array.shape[1:]):
                 raise SettingError(
@@ -360,8 +472,10 @@ class Replay:
         # Checkpoints of earlier versions have no such columns.
         self._succeeded[:used] = state.get('succeeded', False)
         self._returns[:used] = state.get('return', -np.inf)
-        self._success_slots = None
+        self._success_slots = self._demonstration_slots = None
         self.written = written
+        self._running.clear()
+        self._overwritten.clear()
         if self._linked:
             self._restore_links()
         if self.keeps_previous:

@@ -46,6 +46,7 @@ class Running:
     actions: list[list[float]] = field(default_factory=list)
     agents: list[str] = field(default_factory=list)
     successes: list[bool] = field(default_factory=list)
+    interventions: list[bool] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
@@ -73,6 +74,8 @@ class Episode(NamedTuple):
     vlm_return: float
     success_any_step: bool
     success_last_step: bool
+    intervened: float = 0.0
+    """Share of its actions that an operator chose."""
 
 
 class Trial(NamedTuple):
@@ -349,6 +352,7 @@ class Trainer:
         self.steps += 1
         running = self._running[transition.source]
         running.successes.append(bool(transition.success))
+        running.interventions.append(bool(transition.demonstration))
         running.rewards.append(float(transition.task_reward))
         running.scores.append(float(score))
 
@@ -371,7 +375,32 @@ class Trainer:
             float(np.sum(running.scores)),
             any(success),
             bool(success and success[-1]),
+            float(np.mean(running.interventions)) if running.interventions else 0.0,
         )
+
+    def forget_episode(self, source: int) -> int:
+        """Forget the running episode of a source, as if it had never been.
+
+        What was learned from it by then cannot be taken back: updates stay made, and are not owed
+        again.
+
+        Returns:
+            How many steps it had.
+        """
+        running = self._running.pop(source, None)
+        if running is None:
+            return 0
+        owed = self.owed
+        self.started[source] -= 1
+        self.relay.forget_episode(source)
+        self._held.pop(source, None)
+        steps = self.replay.forget_episode(source, self.started[source])
+        self.steps -= steps
+        waiting = (len(r.actions) - len(r.successes) for r in self._running.values())
+        self.acted = self.steps + sum(waiting)
+        # Updates that were made for its steps do not keep the next ones waiting.
+        self.forgiven -= max(0, min(owed, 0) - self.owed)
+        return steps
 
     def _phase(self, acted: set[str]) -> str:
         """What people call it when these have acted, as the relay stands now."""
@@ -456,8 +485,9 @@ class Trainer:
         if self.config.normalize_states and self.normalizer is None:
             self._fit_normalizer()
         with self.stages('sample'):
+            config = self.config
             batch = self.replay.sample(
-                self.generator, self.config.batch_size, self.config.success_share
+                self.generator, config.batch_size, config.success_share, config.demonstration_share
             )
             batch = batch._replace(
                 states=self.normalize(self.input.many(batch.states, batch.seen)),

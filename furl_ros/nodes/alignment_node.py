@@ -29,7 +29,7 @@ from furl_ros.bridge.convert import (
     to_ns,
     to_time,
 )
-from furl_ros.bridge.join import StampJoin
+from furl_ros.bridge.join import Sensed, StampJoin
 from furl_ros.bridge.limits import ALIGNED_DEPTH
 from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
@@ -147,8 +147,24 @@ class AlignmentNode(FurlNode):
         except ValueError as error:
             self.count_bad('bad observations', str(error))
             return
-        if self.joins[source].add_observation(sensed) and self.joins[source].in_flight:
+        if sensed.discarded:
+            self.discard(sensed, source)
+        elif self.joins[source].add_observation(sensed) and self.joins[source].in_flight:
             self.take_in()
+
+    def discard(self, sensed: Sensed, source: str) -> None:
+        """The operator has thrown an episode away: none of its frames teaches anything."""
+        join = self.joins[source]
+        if join.has_passed(sensed.stamp):
+            return
+        join.discard(sensed)
+        if self.aligner is None:
+            return
+        if self.episodes.get(source) == sensed.episode:
+            self.aligner.forget_episode(source)
+        if not join.waiting:
+            self.newest[source] = max(self.newest[source], sensed.stamp)
+            self.publish_heads()
 
     def on_score(self, message: FrameScore, source: str) -> None:
         """Take a score; it may complete a step."""

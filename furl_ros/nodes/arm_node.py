@@ -19,7 +19,7 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import SetBool, Trigger
 
 from furl_interfaces.msg import Action, Observation, SourceInfo
@@ -45,7 +45,8 @@ from furl_ros.core.arm.sensing import FieldError, Layout, read_fields
 from furl_ros.core.health import Level
 from sim.config import MINUS_ONE_ZERO
 
-ACTION, POSITIONS = 'action', 'joint positions'
+ACTION, POSITIONS, OPERATOR = 'action', 'joint positions', 'operator'
+LET_GO_S = 0.3  # seconds after which an operator who says nothing has let go
 ANSWERED = 8  # newest observations that an action may still answer
 AHEAD_S = 1.0  # seconds that stamps of others may be ahead of our clock
 LEAVING_S = 2.0  # seconds that the executor's thread waits for the arm to stand still
@@ -83,6 +84,8 @@ class ArmNode(FurlNode):
         self.answerable: deque[int] = deque(maxlen=ANSWERED)
         self.action: np.ndarray | None = None  # the newest one, not carried out yet
         self.done = np.zeros(self.actions.size, np.float32)  # what the last step carried out
+        self.driven: tuple[np.ndarray, float] | None = None  # the operator's action, and its time
+        self.intervened = False  # the last step carried out an action of his
         self.newest = 0  # stamp of the newest observation
         self.on_its_way = False  # to where episodes begin
         self.moving = False  # commands were sent that a hold has not followed yet
@@ -99,6 +102,8 @@ class ArmNode(FurlNode):
         self.listen(Action, 'action', self.on_action, LOCKSTEP)
         self.listen(DiagnosticArray, '/diagnostics', self.on_diagnostics, EVENTS)
         self.listen(String, 'camera_seen', self.on_camera, EVENTS)
+        self.listen(Action, 'operator_action', self.on_operator, EVENTS)
+        self.listen(Empty, 'operator_heartbeat', self.on_heartbeat, EVENTS)
         # However it is sent: kept for who comes late, reliably, or neither.
         for kind in (LATCHED, EVENTS, SENSOR):
             self.create_subscription(
@@ -118,6 +123,8 @@ class ArmNode(FurlNode):
         self.serve('~/clear', lambda: self.safety.clear(time.monotonic()))
         self.serve('~/estop', self.press, self.inbox.put_first)
         self.serve('~/ready', self.say_ready)
+        self.serve('~/end', lambda: self.end(discard=False))
+        self.serve('~/rerecord', lambda: self.end(discard=True))
         self.pause_client = None
         if self.profile.command.pause_service and not self.config.dry_run:
             self.pause_client = self.create_client(SetBool, self.profile.command.pause_service)
@@ -268,6 +275,34 @@ class ArmNode(FurlNode):
     def say(self, label: str) -> str:
         """Somebody calls it a success, or a failure."""
         return '' if self.episodes.label(label) else f'{label} does not count now'
+
+    def end(self, discard: bool) -> str:
+        """~/end, ~/rerecord."""
+        return '' if self.episodes.end(discard) else 'no episode runs'
+
+    def on_heartbeat(self, _: Empty) -> None:
+        """The operator is there."""
+        self.safety.heard(OPERATOR, time.monotonic())
+
+    def on_operator(self, message: Action) -> None:
+        """The operator drives; with an empty action he lets go."""
+        action = np.asarray(message.action, np.float32)
+        if not action.size:
+            self.driven = None
+            return
+        if action.shape != (self.actions.size,) or not np.isfinite(action).all():
+            text = f'{action.size} values; accepted: {self.actions.size} finite ones, or none'
+            self.count_bad("bad operator's actions", text)
+            return
+        self.driven = action, time.monotonic()
+
+    def wanted(self, now: float) -> tuple[np.ndarray | None, bool]:
+        """The action to be carried out, if there is one, and whether it is the operator's."""
+        action, self.action = self.action, None
+        if self.driven is not None and now - self.driven[1] <= LET_GO_S:
+            return self.driven[0], True
+        self.driven = None
+        return action, False
 
     def say_ready(self) -> str:
         """The person has put everything in its place."""
@@ -456,7 +491,7 @@ class ArmNode(FurlNode):
         self.on_its_way = False
         self.layouts['observation'].restart()
         self.end_episode()
-        self.done = np.zeros(self.actions.size, np.float32)
+        self.done, self.intervened = np.zeros(self.actions.size, np.float32), False
         self.episode += 1
         self.evaluation = self.asked is not None and self.asked[2]
         self.safety.resume(ACTION, now)
@@ -496,6 +531,8 @@ class ArmNode(FurlNode):
             outcome is not None and outcome.terminated,
             outcome is not None and outcome.truncated,
             self.evaluation,
+            outcome is not None and outcome.discarded,
+            self.intervened and step > 0,
         )
         message = to_observation(self.now, self.profile.workspace.frame, 0)
         message.run = self.serving.run
@@ -507,7 +544,7 @@ class ArmNode(FurlNode):
         state = self.arm_state(now)
         if state is None:
             return
-        action, self.action = self.action, None
+        action, self.intervened = self.wanted(now)
         if action is None and self.now.step > 0:
             self.counts['steps without a fresh action'] += 1
         wanted = np.zeros(self.actions.size) if action is None else action

@@ -56,7 +56,7 @@ from furl_ros.core.success import describe, summarize
 from furl_ros.core.trainer import Episode, Trainer, Trial
 
 # Live settings that change what is learned.
-OF_LEARNING = ('rho', 'partner_noise', 'success_share')
+OF_LEARNING = ('rho', 'partner_noise', 'success_share', 'demonstration_share')
 
 
 class LearnerNode(FurlNode):
@@ -436,6 +436,7 @@ class LearnerNode(FurlNode):
             vlm_return=episode.vlm_return,
             success_any_step=episode.success_any_step,
             success_last_step=episode.success_last_step,
+            intervened=episode.intervened,
             phase=episode.phase,
         )
         message.header.stamp = to_time(stamp)

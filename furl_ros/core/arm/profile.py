@@ -279,6 +279,12 @@ class Watchdogs:
     camera_s: float = setting(1.0, 'Silence of a camera that is used.', low=0, high=60)
     nodes_s: float = setting(5.0, 'Silence of one of the nodes.', low=0, high=600)
     nodes: tuple[str, ...] = setting((), 'Nodes whose diagnostics are watched.', item=str)
+    operator_s: float = setting(
+        0.0,
+        'Silence of the operator (operator_heartbeat); 0: nobody has to be there.',
+        low=0,
+        high=60,
+    )
     loop_s: float = setting(0.5, 'Standstill of the control loop itself.', low=0.01, high=60)
 
 
@@ -350,6 +356,7 @@ class Profile:
         limits = {
             'action': dogs.action_s,
             'joint positions': self.joints.stale_s,
+            'operator': dogs.operator_s,
             **{f'observation {name}': dogs.observation_s for name in sensed},
             **{f'camera {name}': dogs.camera_s for name in self.used_cameras},
             **{f'node {name}': dogs.nodes_s for name in dogs.nodes},

@@ -219,7 +219,7 @@ class Replay:
         """Forget a running episode, as if it had never been; what it has overwritten comes back.
 
         Returns:
-            How many transitions it had.
+            How many transitions of it the ring still held: all, unless it outlived the ring.
         """
         began = self._running.pop((source, episode), self.written)
         numbers = np.arange(max(began, self.written - self.capacity), self.written)

@@ -394,7 +394,8 @@ class Trainer:
         self.started[source] -= 1
         self.relay.forget_episode(source)
         self._held.pop(source, None)
-        steps = self.replay.forget_episode(source, self.started[source])
+        steps = len(running.successes)
+        self.replay.forget_episode(source, self.started[source])
         self.steps -= steps
         waiting = (len(r.actions) - len(r.successes) for r in self._running.values())
         self.acted = self.steps + sum(waiting)

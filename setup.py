@@ -71,6 +71,7 @@ setup(
             'report = furl_ros.entry:report',
             'sweep = furl_ros.entry:sweep',
             'score_bag = furl_ros.entry:score_bag',
+            'demonstrate = furl_ros.entry:demonstrate',
             'align_bag = furl_ros.entry:align_bag',
         ],
     },

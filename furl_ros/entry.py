@@ -145,3 +145,8 @@ def score_bag() -> int | None:
 def align_bag() -> int | None:
     """``ros2 run furl_ros align_bag``; returns the exit code."""
     return _tool('furl_ros.bags.align')
+
+
+def demonstrate() -> int | None:
+    """``ros2 run furl_ros demonstrate``; returns the exit code."""
+    return _tool('furl_ros.demonstrate')

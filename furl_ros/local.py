@@ -19,6 +19,7 @@ from tqdm import tqdm
 from furl_ros.bridge import graph
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
+from furl_ros.core.demonstrations import load_demonstrations
 from furl_ros.core.memory import keep_freed_memory
 from furl_ros.core.policy_input import STATE
 from furl_ros.core.replay import NO_EMBEDDING, Transition
@@ -130,6 +131,11 @@ class LocalRun:
             self.trainer.load(Path(values['resume']))
             if self.aligner is not None:
                 self.aligner.load(Path(values['resume']) / ALIGNMENT_FILE)
+        elif values['demonstrations']:
+            shown = load_demonstrations(values['demonstrations'])
+            self.trainer.show(shown)
+            if self.aligner is not None:
+                self.aligner.show(shown)
         self.use_heads()
         stored = {name: value for name, value in values.items() if name not in UNSTORED}
         self.folder = RunFolder(values['run_folder'], stored)

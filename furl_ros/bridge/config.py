@@ -212,6 +212,7 @@ class AlignmentNodeConfig:
         'runs/unnamed', 'Folder of the run: ~/save_checkpoint writes inside it alone.'
     )
     resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
+    demonstrations: str = setting('', 'File of demonstrate: its frames are in the rings.')
     deterministic: bool = setting(
         False, 'Go on with the episode that was running when the checkpoint was written.'
     )

@@ -222,7 +222,7 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
         chosen |= {name: value for name, value in stored.items() if name in known} | typed
         chosen['resume'] = str(checkpoint)
         # The checkpoint has what was learned since.
-        chosen['heads_file'] = ''
+        chosen['heads_file'] = chosen['demonstrations'] = ''
         check_fit(checkpoint, known | chosen)
         if 'run_folder' not in typed:
             chosen['run_folder'] = str(run_of(checkpoint))
@@ -238,6 +238,7 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
     _check_scoring(values)
     check_observe(values['observe'], uses_vlm(values), values['method'])
     _check_heads_file(values)
+    values = _with_demonstrations(values)
     if values['scoring'] == GOAL_IMAGE and not robot and values['task'] not in TASKS:
         others = ', '.join(n for n in accepted_scorings(values['method']) if n != GOAL_IMAGE)
         raise SettingError(
@@ -310,6 +311,22 @@ def _with_heads_file(values: dict[str, Any]) -> dict[str, Any]:
 
     path = str(Path(path).expanduser().resolve())
     return values | {'heads': read_heads(Path(path)).kind, 'heads_file': path}
+
+
+def _with_demonstrations(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the full name of the file of demonstrations, which has to fit them.
+
+    Raises:
+        SettingError: there is no such file, or it is of another task or model.
+    """
+    if not values['demonstrations']:
+        return values
+    # Imported here: it takes torch, and few runs begin so.
+    from furl_ros.core.demonstrations import check_demonstrations, load_demonstrations
+
+    path = Path(values['demonstrations']).expanduser().resolve()
+    check_demonstrations(load_demonstrations(path), values)
+    return values | {'demonstrations': str(path)}
 
 
 def _check_heads_file(values: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from furl_ros.core.config import AlignConfig
+from furl_ros.core.demonstrations import Demonstrations
 from furl_ros.core.heads import (
     RewardHeads,
     negative_negative_loss,
@@ -236,13 +237,31 @@ class Aligner:
         if last:
             self.end_episode(source)
 
+    def show(self, shown: Demonstrations) -> None:
+        """Sort the frames of demonstrations into the rings; they count as no transitions.
+
+        Raises:
+            SettingError: they are of another model.
+        """
+        width = self.positives.embeddings.shape[1]
+        for episode in shown.episodes:
+            frames = np.stack([np.asarray(t.embedding, np.float16) for t in episode])
+            if frames.shape[1] != width:
+                raise SettingError(
+                    f'demonstrations have embeddings of {frames.shape[1]} values; accepted: {width}'
+                )
+            self._sort_in(frames, [t.success for t in episode])
+
     def end_episode(self, source: str = '') -> None:
         """Sort the frames of the running episode of ``source`` into the rings."""
         episode = self._take_episode(source)
         if not episode:
             return
         frames = np.stack([embedding for embedding, _ in episode])
-        positives = count_positives([success for _, success in episode])
+        self._sort_in(frames, [success for _, success in episode])
+
+    def _sort_in(self, frames: np.ndarray, successes: Sequence[bool]) -> None:
+        positives = count_positives(successes)
         if positives:
             self.positives.extend(frames[:positives])
         else:

@@ -73,6 +73,9 @@ class TrainConfig:
         high=1,
         live=True,
     )
+    demonstrations: str = setting(
+        '', 'File of demonstrate: its episodes are in the replay, and in the rings, from the start.'
+    )
     return_bound: bool = setting(
         False,
         "Values learned are at least what an episode's task rewards really came to (self-imitation,"

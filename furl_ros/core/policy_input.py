@@ -49,6 +49,7 @@ class PolicyInput:
         embedding_width: E.
 
     Attributes:
+        state_size: S.
         sees: whether there is an embedding in it.
         kept: indices of the values of the state in it.
         width: O, values of the whole.
@@ -64,7 +65,7 @@ class PolicyInput:
         proprioception: Sequence[int] = (),
         embedding_width: int = 0,
     ) -> None:
-        self.sees = observe != STATE
+        self.state_size, self.sees = state_size, observe != STATE
         every = range(state_size)
         self.kept = np.array(proprioception or every if observe == EMBEDDING else every, np.int64)
         if not set(self.kept.tolist()) <= set(every):

@@ -14,6 +14,8 @@ import torch
 from furl_ros.core.agents import Agent, unscaled
 from furl_ros.core.alignment import count_positives
 from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
+from furl_ros.core.demonstrations import SOURCE as SHOWN
+from furl_ros.core.demonstrations import Demonstrations, check_sizes
 from furl_ros.core.exported import to_onnx
 from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
@@ -343,18 +345,36 @@ class Trainer:
         """
         if self.scoring.scoring in PAIRED:
             score = self._gain(previous_score, score, self.config.gamma)
-        self.replay.add(
-            transition._replace(
-                state=self.input.part(transition.state),
-                next_state=self.input.part(transition.next_state),
-            )
-        )
+        self.replay.add(self._kept(transition))
         self.steps += 1
         running = self._running[transition.source]
         running.successes.append(bool(transition.success))
         running.interventions.append(bool(transition.demonstration))
         running.rewards.append(float(transition.task_reward))
         running.scores.append(float(score))
+
+    def show(self, shown: Demonstrations) -> None:
+        """Put demonstrations into the replay; they count as no steps of the run.
+
+        Raises:
+            SettingError: they are of another robot, or of another model.
+        """
+        action_size = int(np.prod(self.action_space.shape))
+        width = len(self.text) if self.method.vlm else None
+        check_sizes(shown, self.input.state_size, action_size, width)
+        for transition in shown.transitions:
+            if not self.method.vlm:
+                transition = transition._replace(
+                    embedding=NO_EMBEDDING, previous_embedding=NO_EMBEDDING
+                )
+            self.replay.add(self._kept(transition))
+        for episode in shown.episodes:
+            self.replay.end_episode(SHOWN, episode[0].episode, self.config.gamma)
+
+    def _kept(self, transition: Transition) -> Transition:
+        """A transition with what the policy is given of its states."""
+        state, next_state = map(self.input.part, (transition.state, transition.next_state))
+        return transition._replace(state=state, next_state=next_state)
 
     def end_episode(self, source: int, episode: int) -> Episode:
         """Close the running episode of a source: counts positives, may end the relay."""

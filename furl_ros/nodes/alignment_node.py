@@ -38,6 +38,7 @@ from furl_ros.bridge.steps import from_observation
 from furl_ros.bridge.topics import prefix_of
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig
+from furl_ros.core.demonstrations import load_demonstrations
 from furl_ros.core.health import Level, Rate, count_not_finite
 from furl_ros.core.replay import can_be_kept
 from furl_ros.core.run import ALIGNMENT_FILE, CHECKPOINTS, find_checkpoint
@@ -126,8 +127,11 @@ class AlignmentNode(FurlNode):
             newest = self.aligner.load(self.checkpoint / ALIGNMENT_FILE)
             if self.config.deterministic:
                 self.saved_up_to |= newest
-        elif self.align_config.heads_file:
-            self.aligner.start_from(Path(self.align_config.heads_file))
+        else:
+            if self.align_config.heads_file:
+                self.aligner.start_from(Path(self.align_config.heads_file))
+            if self.config.demonstrations:
+                self.aligner.show(load_demonstrations(self.config.demonstrations))
         self.publish_heads()
         self.take_in()
 

@@ -41,6 +41,7 @@ from furl_ros.bridge.source import Source, SourceError
 from furl_ros.bridge.status import SAY_AGAIN_S, Status
 from furl_ros.bridge.steps import proprioception_of, spaces_of
 from furl_ros.core.config import ScoringConfig, TrainConfig
+from furl_ros.core.demonstrations import load_demonstrations
 from furl_ros.core.episodes import Episodes
 from furl_ros.core.health import Age, Level, Rate, count_not_finite, disk_left_megabytes
 from furl_ros.core.methods import METHODS
@@ -252,6 +253,8 @@ class LearnerNode(FurlNode):
             self.evaluator.expect(len(text))
         if self.checkpoint is not None:
             trainer.load(self.checkpoint)
+        elif self.train_config.demonstrations:
+            trainer.show(load_demonstrations(self.train_config.demonstrations))
         self.alignment.begin(trainer, lambda prompt: self.tell_change('prompt', prompt))
         self.stages, steps = trainer.stages, trainer.steps
         run_config = yaml.safe_load(self.config.run_config) or {}

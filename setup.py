@@ -72,6 +72,7 @@ setup(
             'sweep = furl_ros.entry:sweep',
             'score_bag = furl_ros.entry:score_bag',
             'demonstrate = furl_ros.entry:demonstrate',
+            'operator = furl_ros.entry:operator',
             'align_bag = furl_ros.entry:align_bag',
         ],
     },

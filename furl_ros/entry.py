@@ -150,3 +150,8 @@ def align_bag() -> int | None:
 def demonstrate() -> int | None:
     """``ros2 run furl_ros demonstrate``; returns the exit code."""
     return _tool('furl_ros.demonstrate')
+
+
+def operator() -> int | None:
+    """``ros2 run furl_ros operator``; returns the exit code."""
+    return _tool('furl_ros.operate')

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """demonstrate: episodes of a script, and those of recordings; runs that begin with them."""
 
+import itertools
 import json
 
 import numpy as np
@@ -57,7 +58,7 @@ class TestScripted:
             assert [t.step for t in episode] == list(range(1, len(episode) + 1))
             assert [t.success for t in episode] == [False] * (len(episode) - 1) + [True]
             assert episode[-1].terminated
-            for before, after in zip(episode, episode[1:], strict=False):
+            for before, after in itertools.pairwise(episode):
                 assert np.array_equal(before.next_state, after.state)
                 assert np.array_equal(before.embedding, after.previous_embedding)
             assert all(np.abs(t.action).max() <= 1 for t in episode)

@@ -29,6 +29,7 @@ class Sensed(NamedTuple):
     evaluation: bool = False
     discarded: bool = False
     intervened: bool = False
+    judged: bool = False
 
     @property
     def last(self) -> bool:

@@ -32,6 +32,7 @@ def to_observation(sensed: Sensed, frame_id: str, seed: int) -> Observation:
     message.terminated, message.truncated = bool(sensed.terminated), bool(sensed.truncated)
     message.evaluation = bool(sensed.evaluation)
     message.discarded, message.intervened = bool(sensed.discarded), bool(sensed.intervened)
+    message.judged = bool(sensed.judged)
     return message
 
 
@@ -71,6 +72,7 @@ def from_observation(
         message.evaluation,
         message.discarded,
         message.intervened,
+        message.judged,
     )
 
 

@@ -29,6 +29,7 @@ class Sensed(Protocol):
     terminated: bool
     last: bool
     intervened: bool
+    judged: bool
 
 
 class Score(Protocol):
@@ -186,7 +187,9 @@ class Episodes:
         backlog = self._pacing.backlog(robot)
         if backlog is not None:
             self._trainer.forgive(backlog)
-        ended = self._trainer.end_episode(robot.index, number) if after.last else None
+        ended = None
+        if after.last:
+            ended = self._trainer.end_episode(robot.index, number, after.judged)
         return Taken(after.stamp, ended)
 
     def mend(self, robot: Robot) -> None:

@@ -78,6 +78,8 @@ class Episode(NamedTuple):
     success_last_step: bool
     intervened: float = 0.0
     """Share of its actions that an operator chose."""
+    judged: bool = False
+    """Its success was judged by the reward."""
 
 
 class Trial(NamedTuple):
@@ -376,8 +378,13 @@ class Trainer:
         state, next_state = map(self.input.part, (transition.state, transition.next_state))
         return transition._replace(state=state, next_state=next_state)
 
-    def end_episode(self, source: int, episode: int) -> Episode:
-        """Close the running episode of a source: counts positives, may end the relay."""
+    def end_episode(self, source: int, episode: int, judged: bool = False) -> Episode:
+        """Close the running episode of a source: counts positives, may end the relay.
+
+        Args:
+            source, episode: which.
+            judged: it is the reward that calls it a success.
+        """
         running = self._running.pop(source)
         success = running.successes
         phase = self._phase(set(running.agents))
@@ -396,6 +403,7 @@ class Trainer:
             any(success),
             bool(success and success[-1]),
             float(np.mean(running.interventions)) if running.interventions else 0.0,
+            judged,
         )
 
     def forget_episode(self, source: int) -> int:

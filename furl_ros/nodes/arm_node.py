@@ -22,7 +22,7 @@ from rclpy.task import Future
 from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import SetBool, Trigger
 
-from furl_interfaces.msg import Action, Observation, SourceInfo
+from furl_interfaces.msg import Action, FrameScore, Observation, SourceInfo
 from furl_interfaces.srv import Reset
 from furl_ros.bridge.arm_commands import ArmCommands
 from furl_ros.bridge.arm_sensing import subscribe
@@ -37,6 +37,7 @@ from furl_ros.bridge.serving import Serving
 from furl_ros.bridge.steps import to_observation
 from furl_ros.core.arm.action import ActionMap
 from furl_ros.core.arm.episodes import FAILURE, SUCCESS, Episodes, Outcome, Phase, ResetStep
+from furl_ros.core.arm.judge import Judge
 from furl_ros.core.arm.limits import ArmState, Limits
 from furl_ros.core.arm.profile import CALL_SERVICE, MOVE, WAIT_FOR_READY
 from furl_ros.core.arm.profile_reading import read_profile
@@ -74,6 +75,7 @@ class ArmNode(FurlNode):
         }
         self.limits, self.actions = Limits(self.profile), ActionMap(self.profile)
         self.episodes = Episodes(self.profile.episode)
+        self.judge = Judge(self.profile.episode.judge)
         self.commands = ArmCommands(self, self.profile, self.show if self.config.dry_run else None)
 
         self.asked: tuple[Reset.Response, Future, bool] | None = None
@@ -103,6 +105,8 @@ class ArmNode(FurlNode):
         self.listen(DiagnosticArray, '/diagnostics', self.on_diagnostics, EVENTS)
         self.listen(String, 'camera_seen', self.on_camera, EVENTS)
         self.listen(Action, 'operator_action', self.on_operator, EVENTS)
+        if self.judge.is_asked:
+            self.listen(FrameScore, 'frame_score', self.on_score, ALIGNED)
         self.listen(Empty, 'operator_heartbeat', self.on_heartbeat, EVENTS)
         # However it is sent: kept for who comes late, reliably, or neither.
         for kind in (LATCHED, EVENTS, SENSOR):
@@ -280,6 +284,14 @@ class ArmNode(FurlNode):
         """~/end, ~/rerecord."""
         return '' if self.episodes.end(discard) else 'no episode runs'
 
+    def on_score(self, message: FrameScore) -> None:
+        """What the reward says of a frame."""
+        if message.run != self.serving.run or message.status != FrameScore.OK:
+            return
+        solved = self.judge.see(to_ns(message.header.stamp), message.reward)
+        if solved and self.judge.ends_episodes:
+            self.episodes.label(SUCCESS, judged=True)
+
     def on_heartbeat(self, _: Empty) -> None:
         """The operator is there."""
         self.safety.heard(OPERATOR, time.monotonic())
@@ -438,6 +450,8 @@ class ArmNode(FurlNode):
         if self.now is not None:
             self.observe(outcome, now)
         if outcome is not None:
+            if outcome.terminated and not outcome.judged:
+                self.judge.compare(outcome.success)
             self.get_logger().info(f'episode {self.episode}: {outcome.reason}')
             self.end_episode()
 
@@ -496,6 +510,8 @@ class ArmNode(FurlNode):
         self.evaluation = self.asked is not None and self.asked[2]
         self.safety.resume(ACTION, now)
         self.observe(None, now)
+        if self.now is not None:
+            self.judge.begin(self.now.stamp)
         if self.now is None or self.asked is None:
             self.safety.stop('nothing is sensed', now)
             return
@@ -533,6 +549,7 @@ class ArmNode(FurlNode):
             self.evaluation,
             outcome is not None and outcome.discarded,
             self.intervened and step > 0,
+            outcome is not None and outcome.judged,
         )
         message = to_observation(self.now, self.profile.workspace.frame, 0)
         message.run = self.serving.run
@@ -625,6 +642,9 @@ class ArmNode(FurlNode):
             'messages_waiting': self.inbox.waiting,
             **{f'cut by {name}': count for name, count in list(self.cut.items())},
         }
+        if self.judge.is_asked:
+            values['judge/agreement'] = round(self.judge.agreement, 3)
+            values |= {f'judge/{name}': n for name, n in list(self.judge.counts.items())}
         if jitters:
             late = jitters[len(jitters) * 99 // 100]
             values['jitter_p50_ms'] = round(1e3 * jitters[len(jitters) // 2], 3)

@@ -440,6 +440,7 @@ class LearnerNode(FurlNode):
             success_any_step=episode.success_any_step,
             success_last_step=episode.success_last_step,
             intervened=episode.intervened,
+            judged=episode.judged,
             phase=episode.phase,
         )
         message.header.stamp = to_time(stamp)

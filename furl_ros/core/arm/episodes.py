@@ -46,6 +46,8 @@ class Outcome(NamedTuple):
     reason: str
     discarded: bool = False
     """The operator threw it away."""
+    judged: bool = False
+    """The reward says that it is a success; nobody else has."""
 
 
 class Episodes:
@@ -70,6 +72,7 @@ class Episodes:
         # Unknown until a topic has spoken: what it says first may be long over.
         self._levels: dict[str, bool] = {}
         self._label = self._ended = ''
+        self._judged = False
 
     def reset(self, now: float) -> None:
         """Begin a reset, whatever is under way: an episode that runs is dropped."""
@@ -122,8 +125,12 @@ class Episodes:
         else:
             self.label(label)
 
-    def label(self, label: str) -> bool:
+    def label(self, label: str, judged: bool = False) -> bool:
         """Somebody says SUCCESS or FAILURE now. The first label of an episode counts.
+
+        Args:
+            label: which.
+            judged: it is the reward that says so.
 
         Returns:
             Whether it counts.
@@ -134,7 +141,7 @@ class Episodes:
         if self._label:
             self.counts[f'{label} after {self._label}'] += 1
             return False
-        self._label = label
+        self._label, self._judged = label, judged
         return True
 
     def tick(self, now: float) -> Outcome | None:
@@ -153,7 +160,7 @@ class Episodes:
             return Outcome(False, False, True, THROWN_AWAY, True)
         if self._label:
             self.phase = Phase.WAITING
-            return Outcome(self._label == SUCCESS, True, False, self._label)
+            return self._labelled()
         if self._ended:
             self.phase = Phase.WAITING
             return Outcome(False, False, True, ENDED)
@@ -177,8 +184,13 @@ class Episodes:
         if self._ended == THROWN_AWAY:
             return Outcome(False, False, True, THROWN_AWAY, True)
         if self._label:
-            return Outcome(self._label == SUCCESS, True, False, self._label)
+            return self._labelled()
         return Outcome(False, False, True, reason)
+
+    def _labelled(self) -> Outcome:
+        """How an episode ended that has a label."""
+        reason = f'{self._label}, by the reward' if self._judged else self._label
+        return Outcome(self._label == SUCCESS, True, False, reason, judged=self._judged)
 
     def end(self, discard: bool) -> bool:
         """The operator ends the running episode, at the next control step.

@@ -228,6 +228,26 @@ class Reset:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """Success as the reward sees it (frame_score), beside or instead of a person's word."""
+
+    frames: int = setting(
+        0,
+        'Frames in a row above the threshold that are a success; 0: nobody looks.',
+        low=0,
+        high=1_000,
+    )
+    threshold: float = setting(
+        0.9, 'Reward through the heads above which a frame counts.', low=-1, high=1
+    )
+    ends: bool = setting(
+        True,
+        'Such a success ends the episode, marked as judged; false: it is only compared with what'
+        ' the operator says (agreement in the diagnostics of arm_node).',
+    )
+
+
+@dataclass(frozen=True)
 class Episode:
     """When an episode ends, and what happens then."""
 
@@ -236,6 +256,7 @@ class Episode:
     success_service: str = setting('', 'std_srvs/Trigger, offered to whoever sees a success.')
     failure_topic: str = setting('', 'std_msgs/Bool that becomes true at a failure.')
     failure_service: str = setting('', 'std_srvs/Trigger, offered to whoever sees a failure.')
+    judge: Judge = section(Judge, 'Success by the reward itself.')
     reset: Reset = section(Reset, 'What happens between two episodes.')
 
 

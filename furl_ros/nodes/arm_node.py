@@ -5,6 +5,8 @@ The executor's thread only receives. The main thread does everything else: it ta
 and at a fixed rate senses, judges the episode and moves the arm, if it may.
 """
 
+import contextlib
+import os
 import reprlib
 import sys
 import threading
@@ -52,6 +54,7 @@ ANSWERED = 8  # newest observations that an action may still answer
 AHEAD_S = 1.0  # seconds that stamps of others may be ahead of our clock
 LEAVING_S = 2.0  # seconds that the executor's thread waits for the arm to stand still
 JITTERS = 2_000  # newest control steps whose jitter the diagnostics tell
+ARM_NICE = -10  # where this user may: what learns beside the arm does not keep it waiting
 SWITCH_S = 0.0005  # seconds that a thread of ours may keep the others from running
 MOST_WAITING = 2_000  # messages that may wait for the control loop; a second of a busy robot
 FAREWELLS, FAREWELL_S = 5, 0.02  # how often a leaving node sends the hold, seconds apart
@@ -664,6 +667,8 @@ def main() -> None:
     """Entry point of ``ros2 run furl_ros arm_node``."""
     # Python's default, 5 ms, is what a control step would wait for messages to be received.
     sys.setswitchinterval(SWITCH_S)
+    with contextlib.suppress(PermissionError):
+        os.nice(ARM_NICE)
     sys.exit(run(ArmNode))
 
 

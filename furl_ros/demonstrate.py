@@ -34,6 +34,7 @@ from furl_ros.local import config_of, targets_of_run
 from sim.config import SimConfig
 from sim.envs import Step, make
 from sim.oracle import oracle, rollout
+from sim.tasks import TASKS
 
 DEFAULT_OUT = Path('demonstrations.safetensors')
 ALL, SUCCESSFUL, DRIVEN = 'all', 'successful', 'driven'
@@ -82,11 +83,11 @@ def scripted(values: dict[str, Any], episodes: int, noise: float) -> Demonstrati
     Raises:
         SettingError: there is no such policy, or it does not succeed.
     """
+    if values['task'] not in TASKS:
+        raise SettingError(f'task is {values["task"]!r}; accepted: a Meta-World task')
     env = make(config_of(values | {'render': graph.uses_vlm(values)}, SimConfig))
     try:
         script = oracle(env)
-        if script is None:
-            raise SettingError(f'task is {values["task"]!r}; accepted: a Meta-World task')
         scorer = targets_of_run(values).scorer if graph.uses_vlm(values) else None
         generator = np.random.default_rng(values['seed'])
         low, high = env.action_space.low, env.action_space.high

@@ -21,7 +21,7 @@ from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.demonstrations import load_demonstrations
 from furl_ros.core.memory import keep_freed_memory
-from furl_ros.core.policy_input import STATE
+from furl_ros.core.observe import STATE
 from furl_ros.core.replay import NO_EMBEDDING, Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import ALIGNMENT_FILE, UNSTORED, RunFolder

@@ -30,7 +30,7 @@ from furl_ros.bridge.processes import (
 )
 from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.methods import METHODS
-from furl_ros.core.policy_input import OBSERVE
+from furl_ros.core.observe import OBSERVE
 from furl_ros.core.run import check_unlocked
 from furl_ros.core.scorings import GOAL_IMAGE, SCORINGS
 from furl_ros.core.settings import SettingError

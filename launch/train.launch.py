@@ -28,7 +28,7 @@ from furl_ros.bridge.processes import (
     watch_names,
 )
 from furl_ros.core.methods import METHODS
-from furl_ros.core.policy_input import OBSERVE
+from furl_ros.core.observe import OBSERVE
 from furl_ros.core.run import check_unlocked
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.seeds import evaluation_seeds

@@ -26,7 +26,7 @@ from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.kinds import HEADS
 from furl_ros.core.methods import METHODS
-from furl_ros.core.policy_input import STATE, check_observe
+from furl_ros.core.observe import STATE, check_observe
 from furl_ros.core.run import check_fit, config_at, find_checkpoint, run_of
 from furl_ros.core.scorings import (
     GOAL_IMAGE,

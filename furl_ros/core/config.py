@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from furl_ros.core.kinds import ANCHORED, HEADS
 from furl_ros.core.methods import METHODS
-from furl_ros.core.policy_input import OBSERVE, STATE
+from furl_ros.core.observe import OBSERVE, STATE
 from furl_ros.core.relay import TURN
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import setting

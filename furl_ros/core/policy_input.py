@@ -12,27 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from furl_ros.core.observe import EMBEDDING, STATE
 from furl_ros.core.settings import SettingError
 
-STATE, EMBEDDING, BOTH = 'state', 'embedding', 'both'
-OBSERVE = {
-    STATE: 'the state alone',
-    EMBEDDING: "what the robot senses of itself, and the model's embedding of the newest frame",
-    BOTH: 'the state and the embedding',
-}
 _LEAST_NORM = 1e-12
-
-
-def check_observe(observe: str, has_vlm: bool, method: str) -> None:
-    """Check that a method's frames are encoded where a policy looks at them.
-
-    Raises:
-        SettingError: they are not.
-    """
-    if observe != STATE and not has_vlm:
-        raise SettingError(
-            f'observe is {observe!r} with method {method}, which has no VLM; accepted: {STATE!r}'
-        )
 
 
 class PolicyInput:
@@ -42,7 +25,7 @@ class PolicyInput:
     the embedding's direction times the root of its width, so that its components are about 1.
 
     Args:
-        observe: one of ``OBSERVE``.
+        observe: one of ``furl_ros.core.observe.OBSERVE``.
         state_size: S.
         proprioception: indices of the values of the state that a robot senses of itself; none:
             all of them.

@@ -285,7 +285,7 @@ class Replay:
         generator: np.random.Generator,
         count: int,
         success_share: float,
-        demonstration_share: float,
+        demonstration_share: float = 0.0,
     ) -> np.ndarray:
         """Slots of a batch, int64 [count]."""
         parts: list[np.ndarray] = []

@@ -19,7 +19,8 @@ from furl_ros.core.demonstrations import Demonstrations, check_sizes
 from furl_ros.core.exported import to_onnx
 from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
-from furl_ros.core.policy_input import PolicyInput, check_observe
+from furl_ros.core.observe import check_observe
+from furl_ros.core.policy_input import PolicyInput
 from furl_ros.core.relay import SAC, VLM, Relay
 from furl_ros.core.relay_update import RelayUpdate
 from furl_ros.core.replay import NO_EMBEDDING, Batch, Replay, Transition

@@ -45,8 +45,8 @@ from furl_ros.core.demonstrations import load_demonstrations
 from furl_ros.core.episodes import Episodes
 from furl_ros.core.health import Age, Level, Rate, count_not_finite, disk_left_megabytes
 from furl_ros.core.methods import METHODS
+from furl_ros.core.observe import STATE, check_observe
 from furl_ros.core.pacing import Due, Pace, Pacing
-from furl_ros.core.policy_input import STATE, check_observe
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import Changes, RunFolder, find_checkpoint
 from furl_ros.core.scorings import PAIRED, check_scoring

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from furl_ros.core.policy_input import PolicyInput, check_observe
+from furl_ros.core.observe import check_observe
+from furl_ros.core.policy_input import PolicyInput
 from furl_ros.core.settings import SettingError
 
 STATE = np.arange(6, dtype=np.float32)

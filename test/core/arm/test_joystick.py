@@ -48,7 +48,7 @@ class TestAxes:
 
 class TestButtons:
     def stick(self):
-        return Joystick(Mapping(success=0, failure=1, estop=3), 1)
+        return Joystick(Mapping(success=0, failure=1, estop=3, rerecord=-1, end=-1), 1)
 
     def test_they_count_once_where_they_are_pressed(self):
         stick = self.stick()

@@ -8,6 +8,7 @@ from test_robot_graph import SMALL_ARM, arm, params, tell_success
 
 from furl_interfaces.msg import Action, EpisodeResult, Observation
 from furl_ros.bridge.convert import to_ns
+from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.exported import OnnxPolicy, to_onnx
 
 STATES, ACTIONS = 39, 4  # of Meta-World
@@ -29,7 +30,7 @@ def test_on_a_simulator(tmp_path):
     path = a_policy(tmp_path / 'policy.onnx')
     with Probe(domain) as probe, run_node(domain, 'sim_node', horizon=25, render=False) as sim:
         seen, acted = probe.record(Observation, 'observation'), probe.record(Action, 'action')
-        results = probe.record(EpisodeResult, 'episode_result')
+        results = probe.record(EpisodeResult, 'episode_result', EVENTS)
         with run_node(domain, 'policy_node', policy=path, episodes=3) as node:
             assert node.finish() == 0, node.newest
             probe.wait(lambda: len(results) == 3, 'results')
@@ -71,7 +72,7 @@ def test_on_the_arm_without_a_learner(tmp_path):
     policy = a_policy(tmp_path / 'policy.onnx', 6, 3)
     with Probe(domain) as probe, run_node(domain, 'mock_arm_node', **SMALL_ARM):
         tell_success(probe)
-        results = probe.record(EpisodeResult, 'episode_result')
+        results = probe.record(EpisodeResult, 'episode_result', EVENTS)
         words = {'params_file': path, 'policy': policy, 'run_folder': tmp_path / 'run'}
         with launch(domain, tmp_path, 'robot.launch.py', small=False, **words) as graph:
             probe.command = graph

@@ -10,11 +10,12 @@ import numpy as np
 from furl_ros.bridge.limits import JOIN_WAITING
 
 S = TypeVar('S')
+NO_ACTION = np.zeros(0, np.float32)
 _REMEMBERED = 64  # observations that have had their turn
 
 
 class Sensed(NamedTuple):
-    """The content of an Observation message."""
+    """The content of an Observation message; ``asked_action`` is empty where none was cut."""
 
     stamp: int
     previous_stamp: int
@@ -27,6 +28,7 @@ class Sensed(NamedTuple):
     terminated: bool
     truncated: bool
     evaluation: bool = False
+    asked_action: np.ndarray = NO_ACTION
 
     @property
     def last(self) -> bool:

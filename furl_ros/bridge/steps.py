@@ -26,6 +26,7 @@ def to_observation(sensed: Sensed, frame_id: str, seed: int) -> Observation:
     message.previous_stamp = to_time(sensed.previous_stamp)
     message.episode, message.step, message.seed = sensed.episode, sensed.step, seed
     message.state, message.action = to_float_field(sensed.state), to_float_field(sensed.action)
+    message.asked_action = to_float_field(sensed.asked_action)
     message.task_reward = float(sensed.task_reward)
     message.success = bool(sensed.success)
     message.terminated, message.truncated = bool(sensed.terminated), bool(sensed.truncated)
@@ -39,21 +40,24 @@ def from_observation(
     """Read an Observation message.
 
     Raises:
-        ValueError: state or action has another length than the given one, a value is not finite or
-            too large, or a stamp is none (`check_stamp`).
+        ValueError: state or action has another length than the given one, or asked_action than
+            the action; a value is not finite or too large, or a stamp is none (`check_stamp`).
     """
     for stamp in (message.header.stamp, message.previous_stamp):
         check_stamp(stamp)
     state = np.asarray(message.state, np.float32)
     action = np.asarray(message.action, np.float32)
+    asked = np.asarray(message.asked_action, np.float32)
     if state_size is not None and len(state) != state_size:
         raise ValueError(f'state has {len(state)} values; accepted: {state_size}')
     if action_size is not None and len(action) != (action_size if message.step else 0):
         raise ValueError(f'action has {len(action)} values; accepted: {action_size}')
-    if not (np.abs([*state, *action, message.task_reward]) <= MOST_VALUE).all():
+    if len(asked) not in (0, len(action)):
+        raise ValueError(f'asked_action has {len(asked)} values; accepted: {len(action)}, or none')
+    if not (np.abs([*state, *action, *asked, message.task_reward]) <= MOST_VALUE).all():
         raise ValueError(
-            'state, action or task_reward has a value that is not finite, or too large; accepted:'
-            f' up to {MOST_VALUE:g} in size'
+            'state, action, asked_action or task_reward has a value that is not finite, or too'
+            f' large; accepted: up to {MOST_VALUE:g} in size'
         )
     return Sensed(
         to_ns(message.header.stamp),
@@ -67,6 +71,7 @@ def from_observation(
         message.terminated,
         message.truncated,
         message.evaluation,
+        asked,
     )
 
 

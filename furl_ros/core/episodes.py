@@ -12,18 +12,22 @@ import numpy as np
 
 from furl_ros.core.pacing import Pacing
 from furl_ros.core.pacing import Robot as Paced
-from furl_ros.core.replay import NO_EMBEDDING, Transition
+from furl_ros.core.replay import NO_ACTION, NO_EMBEDDING, Transition
 from furl_ros.core.seeds import episode_seed
 from furl_ros.core.trainer import Episode, Trainer
 
 
 class Sensed(Protocol):
-    """An observation; ``action`` (in the robot's units) led to it, ``last`` ends its episode."""
+    """An observation; ``action`` (in the robot's units) led to it, ``last`` ends its episode.
+
+    ``asked_action`` is what was asked for before limits cut it; empty: the action itself.
+    """
 
     stamp: int
     step: int
     state: np.ndarray
     action: np.ndarray
+    asked_action: np.ndarray
     task_reward: float
     success: bool
     terminated: bool
@@ -147,13 +151,16 @@ class Episodes:
 
     def take_in(self, robot: Robot) -> Taken | None:
         """Learn from a robot's next complete step, if there is one."""
+        # A robot that does not wait for us goes on while the last updates are made.
+        if self._pacing.has_all:
+            return None
         joined = robot.take(hold=self._pacing.holds)
         if joined is None:
             return None
         after, previous = joined.after, joined.previous_score
         if self._pacing.is_known(after.step):
             return Taken(after.stamp, None)
-        number = self._numbers[robot.index]
+        number, asked = self._numbers[robot.index], after.asked_action
         self._trainer.add(
             Transition(
                 joined.before.state,
@@ -168,6 +175,7 @@ class Episodes:
                 number,
                 after.step,
                 NO_EMBEDDING if previous is None else previous.embedding,
+                self._trainer.scale(asked) if len(asked) else NO_ACTION,
             ),
             joined.score.reward,
             float('nan') if previous is None else previous.reward,

@@ -132,9 +132,14 @@ class Pacing:
         return self.learning.steps + sum(robot.in_flight for robot in self.robots) < self.target
 
     @property
+    def has_all(self) -> bool:
+        """Whether all steps of the run are taken in."""
+        return self.learning.steps >= self.target
+
+    @property
     def is_done(self) -> bool:
         """Whether all steps are taken in and all updates made."""
-        return self.learning.steps >= self.target and self.learning.owed <= 0
+        return self.has_all and self.learning.owed <= 0
 
     @property
     def holds(self) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 from furl_ros.core.settings import SettingError
 
 NO_EMBEDDING = np.zeros(0, np.float32)
+NO_ACTION = np.zeros(0, np.float32)
 _MOST = float(np.finfo(np.float16).max)
 
 
@@ -42,6 +43,9 @@ class Transition(NamedTuple):
     step: int
     previous_embedding: np.ndarray = NO_EMBEDDING
     """Raw embedding [E] of the frame before the action, where the replay keeps it."""
+    asked_action: np.ndarray = NO_ACTION
+    """float32 [A], what was asked for before the robot's limits cut it, scaled likewise; [0]: the
+    action itself."""
 
 
 class Batch(NamedTuple):
@@ -70,6 +74,8 @@ class Batch(NamedTuple):
     """Of the frames before the actions, float32 [B, E]; [0, 0] where the replay keeps none."""
     discounts: Tensor = torch.zeros(0, 1)
     """Of the value beyond next_states, float32 [B, 1]: gamma ** n; [0, 1]: the agents' gamma."""
+    succeeded: Tensor = torch.zeros(0, 1, dtype=torch.bool)
+    """The episode has ended, and had a success, bool [B, 1]."""
 
 
 class Replay:
@@ -79,6 +85,11 @@ class Replay:
     tells in which slot. Where that slot is not to be had (the first step of an episode, a step
     whose predecessor was left out or has given way), the frame is kept in ``_apart``: one for each
     episode and one for each source, little beside the ring.
+
+    A robot's limits are part of the world that an action meets: what was asked for leads where the
+    action that they left of it leads. Of a batch every other row has the one, the others have the
+    other. Were only the latter learned from, nothing would ever correct the value of asking for
+    more than the limits allow.
 
     Args:
         capacity: transitions kept.
@@ -105,6 +116,7 @@ class Replay:
         self.arrays: dict[str, np.ndarray] = {
             'state': np.zeros((capacity, state_width), np.float32),
             'action': np.zeros((capacity, action_width), np.float32),
+            'asked_action': np.zeros((capacity, action_width), np.float32),
             'next_state': np.zeros((capacity, state_width), np.float32),
             'task_reward': np.zeros(capacity, np.float32),
             'success': np.zeros(capacity, bool),
@@ -139,6 +151,8 @@ class Replay:
         slot = self.written % self.capacity
         if self._linked:
             self._link(slot, transition)
+        if not len(transition.asked_action):
+            transition = transition._replace(asked_action=transition.action)
         for name, array in self.arrays.items():
             array[slot] = getattr(transition, name)
         self._returns[slot] = -np.inf
@@ -237,9 +251,11 @@ class Replay:
         def column(name: str, rows: np.ndarray = rows) -> Tensor:
             return torch.from_numpy(self.arrays[name][rows]).float()
 
+        actions = column('action')
+        actions[1::2] = column('asked_action', rows[1::2])
         return Batch(
             column('state'),
-            column('action'),
+            actions,
             column('next_state', ends),
             column('terminated', ends)[:, None],
             torch.from_numpy(rewards).float()[:, None],
@@ -247,6 +263,7 @@ class Replay:
             torch.from_numpy(self._returns[rows])[:, None],
             self._previous_embeddings(rows) if self.keeps_previous else torch.zeros(0, 0),
             torch.from_numpy(discounts).float()[:, None],
+            torch.from_numpy(self._succeeded[rows])[:, None],
         )
 
     def _ahead(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -302,6 +319,8 @@ class Replay:
                 "the checkpoint's replay has no embeddings of previous frames; accepted: a"
                 ' checkpoint of a run with the same scoring'
             )
+        # Checkpoints of earlier versions have no such column.
+        state = {'asked_action': state['action'], **state}
         for name, array in self.arrays.items():
             if state[name].shape != (used, *array.shape[1:]):
                 raise SettingError(

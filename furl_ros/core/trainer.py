@@ -401,16 +401,18 @@ class Trainer:
     def vlm_bounds(self, batch: Batch) -> torch.Tensor:
         """What the VLM agent's values are at least, given the returns: float32 [B, 1].
 
-        With scoring 'potential' the VLM rewards of an episode add up to
-        gamma^T Phi(s_T) - Phi(s_0); the end's share, which is positive where the episode came
-        nearer to the goal than not, is left out. With 'progress' it is the frames on the way that
-        are left out (their share is 1 - gamma each). Otherwise nothing is known of rewards to come.
+        The VLM rewards of an episode add up to E - Phi(s_0), where E is gamma^T Phi(s_T) with
+        scoring 'potential', and a weighted mean of Phi on the way with 'progress'. On the way to a
+        success E is taken to be at least Phi(s_0), or 0 where that is positive. Of other episodes,
+        and with other scorings, nothing is known.
         """
+        nothing = torch.full_like(batch.returns, -torch.inf)
         if self.scoring.scoring not in PAIRED:
-            return torch.full_like(batch.returns, -torch.inf)
+            return nothing
         with torch.no_grad():
             potential = self.frame_scores(batch.previous_embeddings)[:, None]
-        return batch.returns - self.config.rho * potential
+        least = batch.returns - self.config.rho * potential.clamp(min=0)
+        return torch.where(batch.succeeded, least, nothing)
 
     def update(self, pause: Callable[[], None] = lambda: None) -> None:
         """One gradient step of each learning agent on one shared batch.

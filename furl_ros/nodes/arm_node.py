@@ -30,7 +30,7 @@ from furl_ros.bridge.arm_sensing import subscribe
 from furl_ros.bridge.config import ArmNodeConfig
 from furl_ros.bridge.convert import NANOSECONDS, check_stamp, to_float_field, to_ns, to_time
 from furl_ros.bridge.inbox import Inbox
-from furl_ros.bridge.join import Sensed
+from furl_ros.bridge.join import NO_ACTION, Sensed
 from furl_ros.bridge.node import ERROR, OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR
@@ -85,6 +85,7 @@ class ArmNode(FurlNode):
         self.answerable: deque[int] = deque(maxlen=ANSWERED)
         self.action: np.ndarray | None = None  # the newest one, not carried out yet
         self.done = np.zeros(self.actions.size, np.float32)  # what the last step carried out
+        self.wanted = NO_ACTION  # and what it had been asked for
         self.newest = 0  # stamp of the newest observation
         self.on_its_way = False  # to where episodes begin
         self.moving = False  # commands were sent that a hold has not followed yet
@@ -457,7 +458,7 @@ class ArmNode(FurlNode):
         self.on_its_way = False
         self.layouts['observation'].restart()
         self.end_episode()
-        self.done = np.zeros(self.actions.size, np.float32)
+        self.done, self.wanted = np.zeros(self.actions.size, np.float32), NO_ACTION
         self.episode += 1
         self.evaluation = self.asked is not None and self.asked[2]
         self.safety.resume(ACTION, now)
@@ -481,9 +482,10 @@ class ArmNode(FurlNode):
         success = outcome is not None and outcome.success
         stamp = self.newest = max(self.get_clock().now().nanoseconds, self.newest + 1)
         if self.now is None:
-            previous, step, action = stamp, 0, np.zeros(0, np.float32)
+            previous, step, action, wanted = stamp, 0, NO_ACTION, NO_ACTION
         else:
-            previous, step, action = self.now.stamp, self.now.step + 1, self.done
+            previous, step = self.now.stamp, self.now.step + 1
+            action, wanted = self.done, self.wanted
         reward = float(success) - (self.config.success_reward == MINUS_ONE_ZERO)
         self.now = Sensed(
             stamp,
@@ -497,6 +499,7 @@ class ArmNode(FurlNode):
             outcome is not None and outcome.terminated,
             outcome is not None and outcome.truncated,
             self.evaluation,
+            wanted,
         )
         message = to_observation(self.now, self.profile.workspace.frame, 0)
         message.run = self.serving.run
@@ -522,6 +525,7 @@ class ArmNode(FurlNode):
             self.safety.stop(limited.stop, now)
         if limited.command is not None:
             self.done = self.actions.carried_out(limited.command)
+            self.wanted = np.clip(wanted, -1, 1).astype(np.float32)
             self.layouts['observation'].acted(self.done)
             self.moving = True
             self.commands.send(limited.command)

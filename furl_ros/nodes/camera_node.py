@@ -9,7 +9,7 @@ below the other, as one picture.
 import sys
 import time
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from pathlib import Path
 
 import yaml
@@ -39,6 +39,7 @@ from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.health import Level, Rate
 from furl_ros.core.settings import SettingError, explained
 
+ANSWERED = 64  # newest observations that have had their picture, so that it is not published twice
 KEPT = 8  # newest pictures that an observation may still get; of 4K one has 25 MB
 TICK_S = 0.02  # seconds between two looks at observations that wait
 # Counts that are no fault: a camera that is faster than the control loop, and one that is slower.
@@ -98,6 +99,7 @@ class CameraNode(FurlNode):
         self.streams = {name: Stream(profile.cameras[name]) for name in profile.used_cameras}
         # Pictures found so far, by camera, of the observations that some camera has not decided.
         self.wanted: dict[int, dict[str, Picture | None]] = {}
+        self.answered: deque[int] = deque(maxlen=ANSWERED)
 
         self.publisher = self.create_publisher(Image, 'camera_view/image_raw', VIEWS)
         self.goal_publisher = self.create_publisher(Image, 'goal_image', LATCHED)
@@ -156,7 +158,7 @@ class CameraNode(FurlNode):
             self.count_bad('bad observations', str(error))
             return
         stamp = to_ns(message.header.stamp)
-        if stamp in self.wanted:
+        if stamp in self.wanted or stamp in self.answered:
             self.counts['observations with the stamp of another'] += 1
             return
         self.wanted[stamp] = {}
@@ -177,6 +179,7 @@ class CameraNode(FurlNode):
             pictures[name] = picture
             if len(pictures) == len(self.streams):
                 del self.wanted[stamp]
+                self.answered.append(stamp)
                 self.publish(stamp, pictures)
 
     def publish(self, stamp: int, pictures: dict[str, Picture | None]) -> None:

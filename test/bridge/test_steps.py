@@ -11,7 +11,7 @@ import pytest
 
 from furl_interfaces.msg import SourceInfo
 from furl_ros.bridge.convert import to_ns
-from furl_ros.bridge.join import Sensed
+from furl_ros.bridge.join import NO_ACTION, Sensed
 from furl_ros.bridge.steps import (
     from_observation,
     spaces_of,
@@ -37,6 +37,7 @@ def example(**changes):
         'terminated': False,
         'truncated': True,
         'evaluation': True,
+        'asked_action': np.array([1, -1], np.float32),
     }
     return Sensed(**values | changes)
 
@@ -50,7 +51,14 @@ def same(one, other):
     'sensed',
     [
         example(),
-        example(step=0, previous_stamp=STAMP, action=np.zeros(0, np.float32), truncated=False),
+        example(
+            step=0,
+            previous_stamp=STAMP,
+            action=NO_ACTION,
+            asked_action=NO_ACTION,
+            truncated=False,
+        ),
+        example(asked_action=NO_ACTION),
         example(success=False, terminated=True, truncated=False, task_reward=0.25),
         example(state=np.arange(6, dtype=np.float64)[::2]),
     ],
@@ -78,6 +86,8 @@ def test_sizes_are_only_checked_where_they_are_known():
         (example(step=0), 'action has 2 values'),
         (example(state=np.array([0, np.nan, 0], np.float32)), 'not finite'),
         (example(action=np.array([0, np.inf], np.float32)), 'not finite'),
+        (example(asked_action=np.array([0, np.nan], np.float32)), 'not finite'),
+        (example(asked_action=np.zeros(1, np.float32)), 'asked_action has 1 values; accepted: 2'),
         (example(task_reward=float('nan')), 'not finite'),
     ],
 )

@@ -13,6 +13,7 @@ from core_support import assert_same, tensors
 from furl_ros.core.config import ScoringConfig, TrainConfig
 from furl_ros.core.episodes import Episodes
 from furl_ros.core.pacing import REAL_TIME_BACKLOG, Pace, Pacing
+from furl_ros.core.replay import NO_ACTION
 from furl_ros.core.seeds import episode_seed
 from furl_ros.core.trainer import Trainer
 
@@ -31,6 +32,7 @@ class Robot:
         seeds: of its episodes.
         acted: (stamp that was answered, who chose the action).
         wait_for: stamps whose frames are not scored yet.
+        cuts: it is asked for twice of what it carries out.
     """
 
     def __init__(self, index=0, name='', lockstep=True, width=0):
@@ -41,6 +43,7 @@ class Robot:
         self.is_over = self.restarted = False
         self.silent_for, self.alignment_lead, self.retries = 0.0, 0, 0
         self.seeds, self.acted = [], []
+        self.cuts = False
 
     @property
     def in_flight(self):
@@ -83,6 +86,7 @@ class Robot:
             step=step,
             state=self.state.copy(),
             action=action,
+            asked_action=2 * action if self.cuts else NO_ACTION,
             task_reward=-0.5,
             success=step == LENGTH,
             terminated=False,
@@ -131,6 +135,29 @@ class Learner:
         while not self.pacing.is_done:
             assert self.turn()
         return self
+
+
+@pytest.mark.parametrize('cuts', [False, True])
+def test_what_was_asked_for_is_kept_beside_what_was_carried_out(cuts):
+    robot = Robot()
+    robot.cuts = cuts
+    trainer = Learner(robot).train(5).trainer
+    kept = {name: trainer.replay.arrays[name][:5] for name in ('action', 'asked_action')}
+    carried_out = np.array([trainer.unscale(action) for action in kept['action']])
+    asked = np.array([trainer.unscale(action) for action in kept['asked_action']])
+    np.testing.assert_allclose(asked, (1 + cuts) * carried_out, atol=1e-6)
+
+
+def test_nothing_is_taken_in_beyond_the_end_of_a_run():
+    """A robot that does not wait goes on while the last updates are made."""
+    robot = Robot(lockstep=False)
+    one = Learner(robot).train(5)
+    robot.act(np.zeros(2, np.float32), 'vlm')
+    assert robot.ready
+    assert one.episodes.take_in(robot) is None
+    assert one.trainer.steps == 5
+    one.train(8)
+    assert one.trainer.replay.arrays['step'][:8].tolist() == list(range(1, 9))
 
 
 def test_each_episode_has_its_seed_and_every_step_is_learned_from():

@@ -174,6 +174,17 @@ class TestBitForBit:
         assert not pacing.is_known(1)
 
 
+def test_a_run_has_all_its_steps_before_it_is_done():
+    case = Case(Pace(), [Robot()], learning=Learning(steps=999, owed=3), target=1_000)
+    pacing = case.pacing()
+    assert not pacing.has_all
+    case.learning.steps = 1_000
+    assert pacing.has_all
+    assert not pacing.is_done
+    case.learning.owed = 0
+    assert pacing.is_done
+
+
 def test_what_is_due_comes_once_at_each_multiple_but_not_at_the_end():
     due = Due(100, steps=250)
     assert not due.has_come(299, target=1_000)

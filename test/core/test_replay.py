@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from furl_ros.core.replay import Replay, Transition
+from furl_ros.core.replay import NO_ACTION, Replay, Transition
 from furl_ros.core.settings import SettingError
 
 
@@ -59,8 +59,10 @@ def test_shapes_and_types_of_a_batch():
         'returns': (7, 1),
         'previous_embeddings': (0, 0),
         'discounts': (7, 1),
+        'succeeded': (7, 1),
     }
-    assert {value.dtype for value in batch} == {torch.float32}
+    assert {value.dtype for value in batch[:-1]} == {torch.float32}
+    assert batch.succeeded.dtype == torch.bool
 
 
 def test_a_batch_is_safe_from_later_transitions():
@@ -69,6 +71,30 @@ def test_a_batch_is_safe_from_later_transitions():
     before = batch.states.clone()
     replay.add(transition(77))
     assert torch.equal(batch.states, before)
+
+
+def test_every_other_row_has_the_action_that_was_asked_for():
+    replay = Replay(10, 2, 1, 4)
+    for number in range(10):
+        # Of the even ones the limits cut nothing, and nothing else is told.
+        asked = np.array([-number], np.float32) if number % 2 else NO_ACTION
+        replay.add(transition(number)._replace(asked_action=asked))
+    restored = Replay(10, 2, 1, 4)
+    restored.restore(replay.state())
+    for one in (replay, restored):
+        batch = one.sample(np.random.default_rng(0), 501)
+        number, action = batch.states[:, 0], batch.actions[:, 0]
+        torch.testing.assert_close(action[::2], number[::2] / 100)
+        expected = torch.where(number % 2 == 1, -number, number / 100)[1::2]
+        torch.testing.assert_close(action[1::2], expected)
+
+
+def test_in_checkpoints_of_earlier_versions_no_action_was_cut():
+    state = filled(10).state()
+    del state['asked_action']
+    replay = Replay(10, 2, 1, 4)
+    replay.restore(state)
+    assert np.array_equal(replay.arrays['asked_action'], replay.arrays['action'])
 
 
 class TestSuccessShare:
@@ -85,6 +111,13 @@ class TestSuccessShare:
         assert marked[:500].all()
         assert 0 < marked[500:].mean() < 0.3
         assert set(numbers[500:].tolist()) == set(range(40))
+
+    def test_rows_tell_whether_their_episode_succeeded(self):
+        replay = filled(40, capacity=40)
+        replay.end_episode(1, 1, 0.9)
+        batch = replay.sample(np.random.default_rng(0), 1_000)
+        marked = np.isin(batch.states[:, 0].int(), [n for n in range(10, 20) if n % 3 == 1])
+        assert np.array_equal(batch.succeeded[:, 0].numpy(), marked)
 
     def test_without_a_success_all_are_drawn_alike(self):
         same = [filled(40, capacity=40).sample(np.random.default_rng(0), 9, s) for s in (0.0, 0.5)]

@@ -15,7 +15,7 @@ from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
 from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
 from furl_ros.core.relay import SAC, VLM
-from furl_ros.core.replay import Transition
+from furl_ros.core.replay import Batch, Transition
 from furl_ros.core.reward import goal_baseline
 from furl_ros.core.scorings import SCORINGS, accepted_scorings
 from furl_ros.core.settings import SettingError
@@ -123,6 +123,28 @@ def test_rewards_of_n_steps_are_those_of_their_ends(scoring):
     expected = sum_of_minus_ones(steps) + one.config.rho * (shrunk - start)
     torch.testing.assert_close(rewards[VLM][:, 0], expected)
     torch.testing.assert_close(rewards[SAC][:, 0], sum_of_minus_ones(steps))
+
+
+@pytest.mark.parametrize('scoring', [POTENTIAL, PROGRESS])
+def test_values_of_the_vlm_agent_are_at_least_what_a_success_came_to(scoring):
+    """No more than the VLM rewards of such an episode, and nothing of one that failed."""
+    one = trainer('furl', scoring, gamma=0.5, rho=1.0, warmup_steps=1_000)
+    one.frame_scores = lambda embeddings: embeddings[:, 0]
+    succeeded = torch.tensor([[True], [True], [False]])
+    previous = torch.tensor([[0.4], [-0.4], [-0.9]])
+    returns = torch.tensor([[0.25], [0.25], [0.0]])
+    size = len(returns)
+    batch = Batch(
+        *[torch.zeros(size, 3), torch.zeros(size, 2), torch.zeros(size, 3)],
+        *[torch.zeros(size, 1)] * 2,
+        torch.zeros(size, WIDTH),
+        returns,
+        previous,
+        succeeded=succeeded,
+    )
+    bounds = one.vlm_bounds(batch)[:, 0].tolist()
+    assert bounds == pytest.approx([0.25 - 0.4, 0.25, -np.inf])
+    assert trainer('furl').vlm_bounds(batch).tolist() == [[-np.inf]] * size
 
 
 def sum_of_minus_ones(steps):

@@ -159,9 +159,14 @@ def count(stage, name):
 @KINDS
 def test_observations_carry_what_was_carried_out(stage, kind):
     with arm_node(stage, robot(kind)):
-        generator = np.random.default_rng(0)
+        generator, asked = np.random.default_rng(0), []
         stage.begin(slow(kind))
-        stage.policy = lambda _: generator.uniform(-1, 1, SIZES[kind]).astype(np.float32)
+
+        def policy(_):
+            asked.append(generator.uniform(-1, 1, SIZES[kind]).astype(np.float32))
+            return asked[-1]
+
+        stage.policy = policy
         stage.probe.wait(lambda: len(stage.observations) > 60, 'sixty steps')
         told = stage.probe.diagnostics
         limits = {rule.value for rule in RULES['arm_node']}
@@ -173,6 +178,13 @@ def test_observations_carry_what_was_carried_out(stage, kind):
         assert after.previous_stamp == before.header.stamp
         # The vector ends with the action, too.
         np.testing.assert_array_equal(after.state[3:], after.action)
+        assert len(after.asked_action) == len(after.action)
+    assert not len(observations[0].asked_action)
+    # What the limits cut was asked for all the same.
+    wishes = np.array([o.asked_action for o in observations[5:]])
+    given = np.array(asked, np.float32)
+    assert all((given == wish).all(1).any() or not wish.any() for wish in wishes)
+    assert np.ptp(wishes, axis=0).min() > 1.5
     periods = np.diff([to_ns(o.header.stamp) for o in observations]) / 1e9
     assert np.median(periods) == pytest.approx(0.05, abs=0.01)
     actions = np.array([o.action for o in observations[1:]])

@@ -332,6 +332,8 @@ def test_messages_of_no_use_stop_nothing():
             robot.show(name, message, stamp)
         robot.ask(stamp)
         robot.ask(stamp)
+        # Whether the second one came before the answer or after it: it gets none of its own.
+        robot.count('observations with the stamp of another')
         both = convert.from_image_msg(robot.answer(stamp))
         assert np.array_equal(both, np.concatenate([random_frame(1), random_frame()]))
 

@@ -145,6 +145,7 @@ def test_bad_messages_are_counted_and_survived(trainee):
         {'state': to_float_field(np.full(39, np.nan))},
         {'state': to_float_field(state[:7])},
         {'action': to_float_field(action[:2])},
+        {'asked_action': to_float_field(action[:2])},
         {'task_reward': float('inf')},
     ):
         send(Observation(**good | changed), future)

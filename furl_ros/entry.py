@@ -102,6 +102,16 @@ def video_node() -> None:
     _node('video_node')
 
 
+def record_node() -> None:
+    """``ros2 run furl_ros record_node``."""
+    _node('record_node')
+
+
+def policy_node() -> None:
+    """``ros2 run furl_ros policy_node``."""
+    _node('policy_node')
+
+
 def status() -> int | None:
     """``ros2 run furl_ros status``; returns the exit code."""
     return _tool('furl_ros.status')
@@ -125,3 +135,23 @@ def report() -> int | None:
 def sweep() -> None:
     """``ros2 run furl_ros sweep``."""
     _tool('furl_ros.sweep.__main__')
+
+
+def score_bag() -> int | None:
+    """``ros2 run furl_ros score_bag``; returns the exit code."""
+    return _tool('furl_ros.bags.score')
+
+
+def align_bag() -> int | None:
+    """``ros2 run furl_ros align_bag``; returns the exit code."""
+    return _tool('furl_ros.bags.align')
+
+
+def demonstrate() -> int | None:
+    """``ros2 run furl_ros demonstrate``; returns the exit code."""
+    return _tool('furl_ros.demonstrate')
+
+
+def operator() -> int | None:
+    """``ros2 run furl_ros operator``; returns the exit code."""
+    return _tool('furl_ros.operate')

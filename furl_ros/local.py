@@ -19,7 +19,9 @@ from tqdm import tqdm
 from furl_ros.bridge import graph
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
+from furl_ros.core.demonstrations import load_demonstrations
 from furl_ros.core.memory import keep_freed_memory
+from furl_ros.core.observe import STATE
 from furl_ros.core.replay import NO_EMBEDDING, Transition
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import ALIGNMENT_FILE, UNSTORED, RunFolder
@@ -77,15 +79,18 @@ def new_aligner(values: dict[str, Any], text: np.ndarray, goal: np.ndarray | Non
         values: settings of the whole graph.
         text, goal: raw embeddings of prompt and goal image (None without one), float32 [E].
     """
-    config = config_of(values, TrainConfig)
-    return Aligner(
-        config_of(values, AlignConfig),
+    config, align_config = config_of(values, TrainConfig), config_of(values, AlignConfig)
+    aligner = Aligner(
+        align_config,
         config.method,
         text,
         goal,
         config.seed,
         config.warmup_steps,
     )
+    if align_config.heads_file:
+        aligner.start_from(Path(align_config.heads_file))
+    return aligner
 
 
 class LocalRun:
@@ -105,7 +110,8 @@ class LocalRun:
         self.train_config = self.config(TrainConfig)
         self.align_config = self.config(AlignConfig)
         self.env = make(dataclasses.replace(sim_config, render=graph.uses_vlm(values)))
-        self.eval_env = make(dataclasses.replace(sim_config, render=False))
+        sees = self.train_config.observe != STATE
+        self.eval_env = make(dataclasses.replace(sim_config, render=sees))
         scoring = self.config(ScoringConfig)
         self.aligner = self.scorer = text = goal = baseline = None
         if graph.uses_vlm(values):
@@ -119,11 +125,17 @@ class LocalRun:
             scoring,
             goal,
             baseline,
+            self.env.proprioception,
         )
         if values['resume']:
             self.trainer.load(Path(values['resume']))
             if self.aligner is not None:
                 self.aligner.load(Path(values['resume']) / ALIGNMENT_FILE)
+        elif values['demonstrations']:
+            shown = load_demonstrations(values['demonstrations'])
+            self.trainer.show(shown)
+            if self.aligner is not None:
+                self.aligner.show(shown)
         self.use_heads()
         stored = {name: value for name, value in values.items() if name not in UNSTORED}
         self.folder = RunFolder(values['run_folder'], stored)
@@ -152,7 +164,7 @@ class LocalRun:
             embedding = self.encode(now) if trainer.replay.keeps_previous else NO_EMBEDDING
             index = 0
             while not (now.terminated or now.truncated) and trainer.steps < config.total_steps:
-                action, _ = trainer.act(now.state, index)
+                action, _ = trainer.act(now.state, index, embedding=embedding)
                 with trainer.stages('step_and_render'):
                     after = self.env.step(action)
                 index += 1
@@ -175,6 +187,10 @@ class LocalRun:
         """Raw embedding of a step's frame, float32 [E]."""
         with self.trainer.stages('encode'):
             return self.scorer.encode(step.frame[None])[0]
+
+    def look(self, step: Step) -> np.ndarray:
+        """What the policy sees in an evaluation: raw embedding, float32 [E]."""
+        return self.encode(step) if self.trainer.input.sees else NO_EMBEDDING
 
     def learn(
         self, before: Step, after: Step, previous: np.ndarray, episode: int, index: int
@@ -232,7 +248,9 @@ class LocalRun:
         if config.eval_every:
             seeds = evaluation_seeds(config.seed, config.eval_episodes)
             with self.trainer.stages('evaluate'):
-                evaluation = self.trainer.evaluate(self.eval_env.reset, self.eval_env.step, seeds)
+                evaluation = self.trainer.evaluate(
+                    self.eval_env.reset, self.eval_env.step, seeds, look=self.look
+                )
             self.reporter.evaluation(evaluation)
 
     def save(self) -> None:

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from furl_ros.bridge import graph
 from furl_ros.core.agents import Agent, unscaled
 from furl_ros.core.config import ScoringConfig, TrainConfig, VlmConfig
 from furl_ros.core.methods import METHODS
+from furl_ros.core.policy_input import PolicyInput
 from furl_ros.core.relay import SAC, VLM
+from furl_ros.core.replay import NO_EMBEDDING
 from furl_ros.core.run import TRAINER_FILE, config_at, find_checkpoint, run_of
 from furl_ros.core.scorings import GOAL_IMAGE
 from furl_ros.core.seeds import evaluation_seeds
@@ -29,7 +31,7 @@ from furl_ros.core.vlm import Scorer, load_vlm
 from furl_ros.monitor.films import Film, encode, picture, shown
 from furl_ros.monitor.pictures import SIZE, Moment
 from sim.config import SimConfig
-from sim.envs import SimEnv, make
+from sim.envs import SimEnv, Step, make
 from sim.oracle import goal_image
 
 BATCH = 16  # frames that are scored at once
@@ -87,20 +89,43 @@ def load_scorer(checkpoint: Path, values: dict[str, Any]) -> Scorer:
     return scorer
 
 
-def play_episode(env: SimEnv, agent: Agent, name: str, scorer: Scorer | None, seed: int) -> Film:
+class Player(NamedTuple):
+    """A policy, and what it is given.
+
+    Attributes:
+        agent: for plain inputs.
+        name: of the agent, for the picture.
+        input: what it is given.
+        scorer: the model; None where there is none.
+        scores: whether the rewards are wanted.
+    """
+
+    agent: Agent
+    name: str
+    input: PolicyInput
+    scorer: Scorer | None
+    scores: bool
+
+    def act(self, env: SimEnv, now: Step) -> np.ndarray:
+        """The mean action, in the units of the environment."""
+        embedding = self.scorer.encode(now.frame[None])[0] if self.input.sees else NO_EMBEDDING
+        given = self.input.one(now.state, embedding)
+        return unscaled(env.action_space, self.agent.act(given, deterministic=True))
+
+
+def play_episode(env: SimEnv, player: Player, seed: int) -> Film:
     """Play one episode with an agent's mean actions.
 
     Args:
         env: with frames.
-        agent: for plain states.
-        name: of the agent, for the picture.
-        scorer: what says the rewards; None: nothing does.
+        player: the agent.
         seed: of the episode.
     """
+    scorer, name = player.scorer if player.scores else None, player.name
     now = env.reset(seed)
     played = [now]
     while not (now.terminated or now.truncated):
-        now = env.step(unscaled(env.action_space, agent.act(now.state, deterministic=True)))
+        now = env.step(player.act(env, now))
         played.append(now)
     frames = [step.frame for step in played]
     cosines = rewards = np.full(len(frames), np.nan)
@@ -175,12 +200,19 @@ def films_of(options: argparse.Namespace) -> Iterator[Film]:
         seeds = [options.seed + number for number in range(options.episodes)]
     env = make(_part(values, SimConfig))
     try:
-        agent = Agent(config, env.observation_space, env.action_space, config.seed)
-        agent.load(checkpoint / f'{options.agent}_agent.zip')
         scored = METHODS[values['method']].vlm and not options.no_score
-        scorer = load_scorer(checkpoint, values) if scored else None
+        scorer = load_scorer(checkpoint, values) if scored or graph.sees(values) else None
+        given = PolicyInput(
+            config.observe,
+            env.observation_space.shape[0],
+            env.proprioception,
+            scorer.vlm.embedding_dim if scorer is not None else 0,
+        )
+        agent = Agent(config, given.space, env.action_space, config.seed)
+        agent.load(checkpoint / f'{options.agent}_agent.zip')
+        player = Player(agent, options.agent, given, scorer, scored)
         for seed in seeds:
-            film = play_episode(env, agent, options.agent, scorer, seed)
+            film = play_episode(env, player, seed)
             said = 'success' if film.success else 'no success'
             print(f'seed {seed}: {said}, {len(film.frames) - 1} steps', flush=True)
             yield film

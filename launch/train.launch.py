@@ -21,11 +21,14 @@ from furl_ros.bridge.processes import (
     learning_nodes,
     live_line,
     node,
+    recorder_names,
+    recorders,
     settings,
     simulator,
     watch_names,
 )
 from furl_ros.core.methods import METHODS
+from furl_ros.core.observe import OBSERVE
 from furl_ros.core.run import check_unlocked
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.seeds import evaluation_seeds
@@ -43,6 +46,9 @@ ARGUMENTS = {
     'warmup_steps': 'Uniformly random actions before learning starts.',
     'vlm': "Vision-language model: 'furl-tiny', 'open_clip:<model>/<weights>', 'liv:<file>', ...",
     'prompt': "The sentence that describes the task; empty (prompt:=\"''\"): the task's own.",
+    'observe': 'What the policy is given: '
+    + '; '.join(f'{n} ({d})' for n, d in OBSERVE.items())
+    + '.',
     'scoring': 'VLM reward: ' + '; '.join(f'{n} ({doc})' for n, doc in SCORINGS.items()) + '.',
     'camera': 'Camera of the scene; auto: the usual one (Meta-World: corner2).',
     'image_size': 'Width and height of the frames in pixels.',
@@ -53,6 +59,7 @@ ARGUMENTS = {
     ' false where several runs share a machine.',
     'videos': 'true: films an episode of each evaluation, with its rewards: videos/*.mp4 in the run'
     ' folder, strips in TensorBoard.',
+    'record': 'true: records the topics of the run as a bag (MCAP), bags/ in the run folder.',
     'wandb': 'true: sends the curves to Weights & Biases, too (package wandb).',
     'real_time': 'true: a fixed control rate instead of lock-step.',
     'deterministic': 'true: repeat bit for bit from a seed.',
@@ -77,13 +84,14 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     if values['videos']:
         films.append(film_maker(values, 'eval', 'ask', evaluation_seeds(values['seed'], 1)[0]))
     names += [('', 'video_node')] if films else []
-    names += learning_names(values)
+    names += [*recorder_names(values), *learning_names(values)]
     watch = watch_names(context, names)
     # Opens the environment once, so that a wrong task or camera, or a machine that cannot render,
     # is told before anything starts.
     checked = graph.for_node(values, SimConfig) | {
         'render': graph.uses_vlm(values) or values['videos']
     }
+    looked_at = values['videos'] or graph.sees(values)
     make(from_mapping(SimConfig, checked)).close()
     watch.check()
     shown = live_line(context, values)
@@ -93,7 +101,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             node(
                 'sim_node',
                 graph.for_node(values, SimConfig, config.RunConfig),
-                {'render': values['videos'], 'publish_clock': False},
+                {'render': looked_at, 'publish_clock': False},
                 namespace='eval',
             )
         )
@@ -103,7 +111,7 @@ def start(context: LaunchContext) -> list[LaunchDescriptionEntity]:
         expect_goal_image=graph.uses_goal_image(values),
     )
     ending = [*ending_with_any(nodes), *shown, last_lines(values)]
-    return in_namespace(context, [*ending, *nodes, *films])
+    return in_namespace(context, [*ending, *nodes, *films, *recorders(values)])
 
 
 def generate_launch_description() -> LaunchDescription:

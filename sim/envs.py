@@ -25,6 +25,9 @@ from sim.renderer import (
 )
 from sim.tasks import TASKS
 
+HAND = (0, 1, 2, 3, 18, 19, 20, 21)
+"""In Meta-World's states: place and opening of the gripper, now and one step before."""
+
 
 class Step(NamedTuple):
     """What one reset or step gives.
@@ -57,6 +60,7 @@ class SimEnv:
         config: what it was made from.
         observation_space, action_space: flat float32 Box spaces.
         control_period: simulated seconds per action, repeats included.
+        proprioception: indices of what the robot senses of itself in the state; empty: all of it.
         episode_seed: seed that the present episode was reset with (also when it was drawn).
     """
 
@@ -74,6 +78,7 @@ class SimEnv:
         self.observation_space = observation_space
         self.action_space = action_space
         self.control_period = control_period * config.action_repeat
+        self.proprioception: tuple[int, ...] = ()
         self.episode_seed = 0
         self._env = env
         self._horizon = horizon
@@ -271,6 +276,8 @@ class MetaWorldEnv(SimEnv):
             horizon,
             camera,
         )
+
+        self.proprioception = HAND
 
     def goal_position(self) -> np.ndarray:
         """Return the goal of the episode: float64 [3], metres, world frame."""

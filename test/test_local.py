@@ -182,3 +182,21 @@ def test_a_wrong_setting_is_one_line(arguments, text, tmp_path):
     assert message.startswith('error: ')
     assert text in message
     assert '\n' not in message
+
+
+@pytest.mark.parametrize('observe', ['embedding', 'both'])
+def test_a_policy_that_sees_trains(observe, tmp_path):
+    """The counter draws its number into the picture: who sees knows it."""
+    values = settings(tmp_path / 'run', observe=observe, total_steps='120', normalize_states='true')
+    run = train(values, log_every=50)
+    stored, _ = replay(run)
+    width = 3 + stored['embedding'].shape[1]
+    agent = SAC.load(run / 'vlm_agent.zip', device='cpu')
+    assert agent.observation_space.shape == (width,)
+    with open(run / 'evaluations.csv', newline='') as file:
+        assert [row['total_steps'] for row in csv.DictReader(file)] == ['100', '120']
+
+
+def test_a_method_without_a_model_sees_nothing(tmp_path):
+    with pytest.raises(SettingError, match="observe is 'embedding' with method sac"):
+        settings(tmp_path, observe='embedding', method='sac', total_steps='100')

@@ -23,6 +23,36 @@ def _gather() -> float:
     )
 
 
+def _record_topics() -> str:
+    return setting(
+        '',
+        'Topics to record: a regular expression for their full names. Empty: those in the namespace'
+        ' of the graph, and pictures and markers among them only where somebody looks at them.',
+    )
+
+
+def _record_limit() -> int:
+    return setting(
+        20_000,
+        'Size at which a recording ends, MiB before it is packed; the run goes on.',
+        low=1,
+        high=10**7,
+    )
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """Settings of recordings."""
+
+    record: bool = setting(
+        False,
+        'Record the topics of the run as a bag (MCAP) in its folder, bags/<time>: for ros2 bag,'
+        ' Foxglove and score_bag.',
+    )
+    record_topics: str = _record_topics()
+    record_limit_mb: int = _record_limit()
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """Parameters of every node of a graph."""
@@ -146,6 +176,27 @@ class VideoNodeConfig:
 
 
 @dataclass(frozen=True)
+class PolicyNodeConfig:
+    """Parameters of the node that runs a policy from a file."""
+
+    policy: str = setting('', 'The policy: vlm_agent.onnx of a run.')
+    source: str = setting('', "Namespace of the robot; '' for the graph's own.")
+    episodes: int = setting(0, 'Episodes to play; 0: until it is stopped.', low=0, high=MOST_TRIALS)
+    first_seed: int = setting(
+        0, 'Seed of the first episode; the next ones follow.', low=0, high=LARGEST_FIRST_SEED
+    )
+
+
+@dataclass(frozen=True)
+class RecordNodeConfig:
+    """Parameters of the node that records a run."""
+
+    run_folder: str = setting('runs/unnamed', 'Folder of the run: bags go to bags/ in it.')
+    record_topics: str = _record_topics()
+    record_limit_mb: int = _record_limit()
+
+
+@dataclass(frozen=True)
 class AlignmentNodeConfig:
     """Parameters of the node beside those of the heads."""
 
@@ -161,6 +212,7 @@ class AlignmentNodeConfig:
         'runs/unnamed', 'Folder of the run: ~/save_checkpoint writes inside it alone.'
     )
     resume: str = setting('', 'Run folder or checkpoint to go on from; empty: start anew.')
+    demonstrations: str = setting('', 'File of demonstrate: its frames are in the rings.')
     deterministic: bool = setting(
         False, 'Go on with the episode that was running when the checkpoint was written.'
     )

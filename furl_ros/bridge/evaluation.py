@@ -13,7 +13,7 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from furl_interfaces.action import Evaluate
-from furl_interfaces.msg import EpisodeResult
+from furl_interfaces.msg import EpisodeResult, SourceInfo
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.limits import LARGEST_FIRST_SEED, MOST_TRIALS
@@ -50,6 +50,11 @@ class EvaluationRobot:
         self._source, self._inbox, self._care = source, inbox, care
         self._seen: Sensed | None = None
 
+    @property
+    def info(self) -> SourceInfo | None:
+        """What the robot senses and accepts, once it has said so."""
+        return self._source.info
+
     def find_missing(self) -> str:
         """Take in what has come; returns what keeps the robot from starting an episode, or ''."""
         self._inbox.drain()
@@ -77,6 +82,15 @@ class EvaluationRobot:
         self._source.act(action, 'eval')
         return self._next()
 
+    @property
+    def sight(self) -> np.ndarray:
+        """What the policy sees now: raw embedding, float32 [E]."""
+        return self._source.sight
+
+    def expect(self, embedding_width: int) -> None:
+        """Frames have embeddings of this width."""
+        self._source.embedding_width = embedding_width
+
     def leave(self) -> None:
         """After the last episode: let the frames that are under way have their scores."""
         self._wait(lambda: self._source.in_flight == 0)
@@ -85,12 +99,18 @@ class EvaluationRobot:
         source, most = self._source, self._care.most_unscored
         came = self._wait(
             lambda: (
-                source.sensed is not self._seen
-                and not (source.lockstep and source.in_flight > most)
+                source.discarded
+                or (
+                    source.sensed is not self._seen
+                    and not source.blind
+                    and not (source.lockstep and source.in_flight > most)
+                )
             )
         )
         if not came:
             raise SourceError(f'{source.name or "the source"} does not answer')
+        if source.discarded:
+            raise SourceError('the operator threw the episode away')
         self._seen = source.sensed
         return self._seen
 
@@ -113,10 +133,15 @@ class EvaluationRobot:
         return False
 
 
-def robot_apart(node: FurlNode, name: str, care: Care) -> EvaluationRobot:
-    """A robot for evaluations alone, whose frames need no score: the training stands still."""
+def robot_apart(node: FurlNode, name: str, care: Care, sees: bool = False) -> EvaluationRobot:
+    """A robot for evaluations alone: the training stands still.
+
+    Args:
+        sees: the policy looks at its frames; otherwise they need no score.
+    """
     inbox = Inbox()
-    return EvaluationRobot(Source(node, inbox, 0, name, scored=False), inbox, care)
+    source = Source(node, inbox, 0, name, scored=sees, sees=sees)
+    return EvaluationRobot(source, inbox, care)
 
 
 class Evaluations:

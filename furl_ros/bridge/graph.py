@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -16,13 +17,16 @@ import yaml
 from furl_ros.bridge.config import (
     AlignmentNodeConfig,
     LearnerNodeConfig,
+    RecordConfig,
     RewardNodeConfig,
     RunConfig,
     SimNodeConfig,
 )
 from furl_ros.core.arm.profile_reading import read_profile
 from furl_ros.core.config import AlignConfig, ScoringConfig, TrainConfig, VlmConfig
+from furl_ros.core.kinds import HEADS
 from furl_ros.core.methods import METHODS
+from furl_ros.core.observe import STATE, check_observe
 from furl_ros.core.run import check_fit, config_at, find_checkpoint, run_of
 from furl_ros.core.scorings import (
     GOAL_IMAGE,
@@ -75,6 +79,7 @@ class GraphConfig:
 
 KINDS = (
     GraphConfig,
+    RecordConfig,
     RunConfig,
     SimConfig,
     SimNodeConfig,
@@ -208,6 +213,7 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
     typed = {name: parse(name, text) for name, text in given.items()}
     if robot:
         typed |= _fixed_by(robot, typed)
+    from_file, typed = _with_heads_file(from_file), _with_heads_file(typed)
     chosen = from_file | typed
     _check(known | chosen)
     if chosen.get('resume'):
@@ -215,6 +221,8 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
         stored = config_at(checkpoint)
         chosen |= {name: value for name, value in stored.items() if name in known} | typed
         chosen['resume'] = str(checkpoint)
+        # The checkpoint has what was learned since.
+        chosen['heads_file'] = chosen['demonstrations'] = ''
         check_fit(checkpoint, known | chosen)
         if 'run_folder' not in typed:
             chosen['run_folder'] = str(run_of(checkpoint))
@@ -228,6 +236,9 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
     values['width'] = values['height'] = values['image_size']
     _check(values)
     _check_scoring(values)
+    check_observe(values['observe'], uses_vlm(values), values['method'])
+    _check_heads_file(values)
+    values = _with_demonstrations(values)
     if values['scoring'] == GOAL_IMAGE and not robot and values['task'] not in TASKS:
         others = ', '.join(n for n in accepted_scorings(values['method']) if n != GOAL_IMAGE)
         raise SettingError(
@@ -240,6 +251,7 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
             'videos is True with eval_every 0: nothing is evaluated; accepted: False, or'
             ' evaluations (eval_every:=10000)'
         )
+    check_pattern(values['record_topics'])
     if values['deterministic'] and values['num_sims'] > 1:
         raise SettingError(
             f'num_sims is {values["num_sims"]} with deterministic:=true; accepted: 1'
@@ -254,12 +266,81 @@ def settings_of_run(given: dict[str, str], params_file: str, robot: str = '') ->
     if values['deterministic']:
         # One step after the other: nothing would come together.
         values['gather'] = 0.0
+    if sees(values):
+        # Each action waits for the frame before it.
+        values['gather'] = 0.0
     if values['run_folder'] in ('', known['run_folder']):
         stamp = time.strftime('%Y%m%d-%H%M%S')
         task = values['task'].replace('/', '_').replace(':', '_')
         name = f'{task}-{values["method"]}-s{values["seed"]}-{stamp}'
         values['run_folder'] = str(Path('runs').absolute() / name)
     return values
+
+
+def check_pattern(text: str) -> None:
+    """Check which topics are to be recorded.
+
+    Raises:
+        SettingError: it is no regular expression.
+    """
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise SettingError(
+            f'record_topics is {text!r}; accepted: a regular expression ({error})'
+        ) from None
+
+
+def _with_heads_file(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which heads may be a file: the kind of the heads in it, and heads_file.
+
+    Raises:
+        SettingError: there is no such file, or it holds no heads.
+    """
+    heads, path = values.get('heads', HEADS[0]), values.get('heads_file')
+    if heads not in HEADS:
+        if not isinstance(heads, str) or not Path(heads).expanduser().is_file():
+            raise SettingError(
+                f'heads is {heads!r}; accepted: {", ".join(HEADS)}, or a file of align_bag'
+            )
+        path = heads
+    if not path:
+        return values | {'heads_file': ''} if 'heads' in values else values
+    # Imported here: it takes torch, and few runs begin so.
+    from furl_ros.core.alignment import read_heads
+
+    path = str(Path(path).expanduser().resolve())
+    return values | {'heads': read_heads(Path(path)).kind, 'heads_file': path}
+
+
+def _with_demonstrations(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings with the full name of the file of demonstrations, which has to fit them.
+
+    Raises:
+        SettingError: there is no such file, or it is of another task or model.
+    """
+    if not values['demonstrations']:
+        return values
+    # Imported here: it takes torch, and few runs begin so.
+    from furl_ros.core.demonstrations import check_demonstrations, load_demonstrations
+
+    path = Path(values['demonstrations']).expanduser().resolve()
+    check_demonstrations(load_demonstrations(path), values)
+    return values | {'demonstrations': str(path)}
+
+
+def _check_heads_file(values: dict[str, Any]) -> None:
+    """Check that the heads that a run begins with are of its model."""
+    if not values['heads_file']:
+        return
+    from furl_ros.core.alignment import read_heads
+
+    made_for = read_heads(Path(values['heads_file'])).about.get('vlm')
+    if made_for and made_for != values['vlm']:
+        raise SettingError(
+            f'vlm is {values["vlm"]!r}; accepted with the heads of {values["heads_file"]}:'
+            f' {made_for!r}'
+        )
 
 
 def _fixed_by(robot: str, typed: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,6 +414,11 @@ def check_model(values: dict[str, Any]) -> None:
 def uses_vlm(values: dict[str, Any]) -> bool:
     """Whether frames are rendered and scored at all with this method."""
     return METHODS[values['method']].vlm
+
+
+def sees(values: dict[str, Any]) -> bool:
+    """Whether the policy looks at frames."""
+    return values['observe'] != STATE
 
 
 def uses_goal_image(values: dict[str, Any]) -> bool:

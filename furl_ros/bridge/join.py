@@ -28,6 +28,9 @@ class Sensed(NamedTuple):
     terminated: bool
     truncated: bool
     evaluation: bool = False
+    discarded: bool = False
+    intervened: bool = False
+    judged: bool = False
     asked_action: np.ndarray = NO_ACTION
 
     @property
@@ -109,6 +112,14 @@ class StampJoin(Generic[S]):
         self._waiting.append(observation)
         return True
 
+    def discard(self, observation: Sensed) -> None:
+        """Leave out the episode that this observation ends: it was thrown away."""
+        gone = [o for o in self._waiting if o.episode == observation.episode]
+        self._waiting = deque(o for o in self._waiting if o.episode != observation.episode)
+        for one in (*gone, observation):
+            self._known[one.stamp] = True
+            self._scores.pop(one.stamp, None)
+
     def add_score(self, stamp: int, score: S | None) -> None:
         """Take the score of the frame with this stamp; None when the frame could not be scored."""
         if self.has_passed(stamp):
@@ -121,6 +132,17 @@ class StampJoin(Generic[S]):
             if early is not None:
                 del self._scores[early]
                 self.counts['scores without an observation'] += 1
+
+    def score_of(self, stamp: int) -> tuple[bool, S | None]:
+        """Whether it is known how the frame with this stamp was scored, and its score.
+
+        The score is None where it could not be scored.
+        """
+        if stamp in self._scores:
+            return True, self._scores[stamp]
+        if stamp in self._done:
+            return True, self._done[stamp][1]
+        return False, None
 
     def has_passed(self, stamp: int) -> bool:
         """Whether the observation with this stamp has had its turn, or never will."""

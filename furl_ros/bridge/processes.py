@@ -273,13 +273,15 @@ def learning_nodes(
     # though: a frame that is lost on the way would hold up all that come after it.
     image_qos = 'views' if values['real_time'] else values['image_qos']
     nodes = []
+    # A policy that sees needs the frames of its evaluations scored, too.
+    watched = bool(eval_source) and graph.sees(values)
     if graph.uses_vlm(values):
         own = 'camera/image_raw'
         nodes.append(
             node(
                 'reward_node',
                 graph.for_node(values, config.RewardNodeConfig, VlmConfig, ScoringConfig),
-                shared,
+                shared | ({'sources': [*sources, eval_source]} if watched else {}),
                 {'expect_goal_image': expect_goal_image, 'image_qos': image_qos},
                 niceness=niceness,
                 remappings=[(own, image_topic)] if image_topic != own else [],
@@ -344,6 +346,23 @@ def film_maker(
     )
 
 
+def recorders(values: Mapping[str, Any]) -> list[Node]:
+    """The process that records the run, where that is wanted; it may end before the others do.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+    """
+    if not values['record']:
+        return []
+    parts = graph.for_node(values, config.RecordNodeConfig, config.RunConfig)
+    return [node('record_node', parts, niceness=values['background_niceness'])]
+
+
+def recorder_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Namespace and name of each of the ``recorders``."""
+    return [('', 'record_node')] if values['record'] else []
+
+
 def robot_nodes(
     values: Mapping[str, Any], robot: Mapping[str, Any], goal_image: str, dry_run: bool = False
 ) -> list[Node]:
@@ -363,6 +382,28 @@ def robot_nodes(
     return nodes + learning_nodes(
         values, expect_goal_image=bool(goal_image), image_topic='camera_view/image_raw'
     )
+
+
+def policy_nodes(
+    values: Mapping[str, Any], robot: Mapping[str, Any], policy: str, dry_run: bool = False
+) -> list[Node]:
+    """The processes of a physical arm that a policy from a file moves; nobody learns, or scores.
+
+    Args:
+        values: settings of the whole graph, from ``graph.settings_of_run``.
+        robot: its description, as in the ``params_file``.
+        policy: the file.
+        dry_run: send nothing to the arm.
+    """
+    # Nobody looks at pictures: the silence of a camera, or of nodes that learn, stops nothing.
+    alone = {name: value for name, value in robot.items() if name not in ('cameras', 'use_camera')}
+    alone['watchdogs'] = dict(robot.get('watchdogs', {})) | {'nodes': ['policy_node']}
+    shared = graph.for_node(values, config.RunConfig)
+    of_arm = {'dry_run': dry_run, 'success_reward': values['success_reward']}
+    return [
+        node('arm_node', shared | {graph.ROBOT: yaml.safe_dump(alone)}, of_arm),
+        node('policy_node', shared, {'policy': policy, 'first_seed': values['seed']}),
+    ]
 
 
 def robot_names(values: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -23,6 +23,8 @@ from furl_ros.bridge.config import (
     EvaluateNodeConfig,
     LearnerNodeConfig,
     MonitorNodeConfig,
+    PolicyNodeConfig,
+    RecordNodeConfig,
     RewardNodeConfig,
     RunConfig,
     SimNodeConfig,
@@ -51,6 +53,8 @@ NODES = {
     'monitor_node': (MonitorNodeConfig, RunConfig),
     'web_node': (WebNodeConfig, RunConfig),
     'video_node': (VideoNodeConfig, RunConfig),
+    'record_node': (RecordNodeConfig, RunConfig),
+    'policy_node': (PolicyNodeConfig, RunConfig),
     'mock_arm_node': (ArmConfig, CameraConfig, FaultConfig, RunConfig),
 }
 USAGE = """\
@@ -70,6 +74,7 @@ LAUNCH_ALONE = {
     'camera_node': LAUNCH_ROBOT,
     'monitor_node': '`ros2 launch furl_ros monitor.launch.py` starts it, too.',
     'web_node': '`ros2 launch furl_ros monitor.launch.py viewer:=web` starts it, too.',
+    'policy_node': '`ros2 launch furl_ros robot.launch.py policy:=FILE` starts it, and the arm.',
     'mock_arm_node': '`ros2 launch furl_ros mock_arm.launch.py NAME:=VALUE ...` does the same.',
 }
 WIDTH = 80  # columns of a description in the help

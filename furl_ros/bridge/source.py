@@ -3,7 +3,7 @@
 
 import time
 from collections import deque
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from rclpy.task import Future
@@ -17,7 +17,7 @@ from furl_ros.bridge.node import FurlNode
 from furl_ros.bridge.qos import LATCHED, LOCKSTEP
 from furl_ros.bridge.steps import from_observation, to_action
 from furl_ros.bridge.topics import prefix_of
-from furl_ros.core.replay import can_be_kept
+from furl_ros.core.replay import NO_EMBEDDING, can_be_kept
 
 
 class Score(NamedTuple):
@@ -29,6 +29,8 @@ class Score(NamedTuple):
 
 
 SILENCE_S = 5.0  # seconds in which a robot that introduced itself again is heard, if it goes on
+REMEMBERED = 64  # observations whose steps are known
+MOST_LAG = 255  # steps that are told apart
 RETRY_S = 1.0  # seconds between two resets of a robot that serves another run
 NO_SCORE = Score(np.zeros(0, np.float32), float('nan'))
 
@@ -49,6 +51,7 @@ class Source:
         name: its namespace, relative to the node's; '' for the node's own.
         scored: wait for the score of each frame; False: a step is complete without one.
         in_pairs: a step is complete only with the score of the frame before, too.
+        sees: the policy is given the embedding of the newest frame.
 
     Attributes:
         embedding_width: E of the frame scores; to be set before the first ``reset``.
@@ -56,6 +59,7 @@ class Source:
         todo: the observation that waits for an action.
         ready: complete steps that have not been taken.
         newest: stamp of the newest observation, 0 before the first one.
+        discarded: its episode was thrown away, and nobody has forgotten it yet.
     """
 
     def __init__(
@@ -66,15 +70,17 @@ class Source:
         name: str,
         scored: bool,
         in_pairs: bool = False,
+        sees: bool = False,
     ) -> None:
         prefix = prefix_of(name)
-        self.index, self.name, self.scored = index, name, scored
+        self.index, self.name, self.scored, self.sees = index, name, scored, sees
         self.embedding_width = 0
         self.join: StampJoin[Score] = StampJoin(counts=node.counts, in_pairs=in_pairs)
         self.info: SourceInfo | None = None
         self.todo: Sensed | None = None
         self.ready: deque[Joined[Score]] = deque()
         self.newest = 0
+        self.discarded = False
         self._node = node
         # What may come next: the first observation of the episode that was asked for, by its stamp
         # (None until the answer has come), then what follows the one before.
@@ -82,6 +88,11 @@ class Source:
         self._start: int | None = None
         self._before: Sensed | None = None
         self._answered = False
+        # The newest frame of the episode that was scored: its stamp and its embedding.
+        self._newest_sight: tuple[int, np.ndarray] | None = None
+        # Of the last observations of the episode: their steps, and what the policy saw then.
+        self._step_at: dict[int, int] = {}
+        self._lag_at: dict[int, int] = {}
         # When the robot introduced itself again; None once it has been heard since.
         self._introduced: float | None = None
         self._held: list[Observation] = []
@@ -151,7 +162,7 @@ class Source:
     @property
     def silent_for(self) -> float:
         """Seconds that the robot, or a frame's score, has been waited for; 0 when nothing is."""
-        owes = self._asked_robot or self.join.in_flight
+        owes = self._asked_robot or self.join.in_flight or self.blind
         return time.monotonic() - self._owed_since if owes else 0.0
 
     @property
@@ -163,7 +174,43 @@ class Source:
     @property
     def waits_for_scores(self) -> bool:
         """Whether the robot has answered, and only frames' scores are missing."""
-        return not self._asked_robot and self.join.in_flight > 0
+        return not self._asked_robot and (self.join.in_flight > 0 or self.blind)
+
+    @property
+    def blind(self) -> bool:
+        """Whether the policy is to see the frame of ``todo``, or any, and cannot yet.
+
+        One in lock-step waits for its own frame; one in real time takes the newest there is.
+        """
+        if not self.sees or self.todo is None:
+            return False
+        is_known, _ = self.join.score_of(self.todo.stamp)
+        return not is_known and (self.lockstep or self._newest_sight is None)
+
+    @property
+    def sight(self) -> np.ndarray:
+        """What the policy sees with ``todo``: raw embedding, float32 [E].
+
+        That of the newest frame that could be scored; zeros where there is none.
+        """
+        if not self.sees:
+            return NO_EMBEDDING
+        _, score = self.join.score_of(self.todo.stamp)
+        if score is not None:
+            self._newest_sight = self.todo.stamp, score.embedding
+        if self._newest_sight is None:
+            return np.zeros(self.embedding_width, np.float32)
+        return self._newest_sight[1]
+
+    def lag_at(self, stamp: int) -> int:
+        """Steps by which what was seen at an observation was older than its own frame."""
+        return self._lag_at.get(stamp, 0)
+
+    @property
+    def sight_age(self) -> float:
+        """Seconds that what the policy saw last was older than the observation."""
+        stamp, lag = next(reversed(self._lag_at.items()), (0, 0))
+        return lag * self.info.control_period if stamp else 0.0
 
     @property
     def alignment_lead(self) -> int:
@@ -184,8 +231,12 @@ class Source:
         """Ask for an episode, of the training or not; its first observation becomes ``todo``."""
         self._start = self._before = self.todo = None
         self._answered, self._introduced = False, None
+        self.discarded = False
         self.ready.clear()
         self._held.clear()
+        self._newest_sight = None
+        self._step_at.clear()
+        self._lag_at.clear()
         self._seed, self._evaluation = seed, evaluation
         self._ask()
 
@@ -205,6 +256,10 @@ class Source:
 
     def act(self, action: np.ndarray, agent: str) -> None:
         """Answer ``todo``."""
+        if self.sees and self._newest_sight is not None:
+            seen = self._step_at.get(self._newest_sight[0], self.todo.step)
+            self._lag_at[self.todo.stamp] = min(self.todo.step - seen, MOST_LAG)
+            _forget_all_but(self._lag_at, REMEMBERED)
         message = to_action(self.todo.stamp, action, agent)
         message.run = self._node.run_id
         self._actions.publish(message)
@@ -271,17 +326,32 @@ class Source:
         if not self._is_next(sensed):
             self.join.counts['observations that nobody asked for'] += 1
             return
+        if sensed.discarded:
+            self._discard(sensed)
+            return
         if not self.join.add_observation(sensed):
             return
         self._start, self._before, self._answered = None, sensed, False
         self._introduced = None
         self.newest = sensed.stamp
         self._owed_since = time.monotonic()
+        self._step_at[sensed.stamp] = sensed.step
+        _forget_all_but(self._step_at, REMEMBERED)
         if self.scored:
             self._unaligned.append(sensed.stamp)
         else:
             self.join.add_score(sensed.stamp, NO_SCORE)
         self.todo = None if sensed.last else sensed
+
+    def _discard(self, sensed: Sensed) -> None:
+        """The operator has thrown the episode away: nothing of it is to be learned."""
+        self.join.discard(sensed)
+        self.ready.clear()
+        self._unaligned.append(sensed.stamp)
+        self.todo = self._before = None
+        self._answered, self._introduced = False, None
+        self.newest, self._owed_since = sensed.stamp, time.monotonic()
+        self.discarded = True
 
     def _is_next(self, sensed: Sensed) -> bool:
         """Whether an observation is what must come now: no other one may move the episode on."""
@@ -313,12 +383,21 @@ class Source:
             else:
                 self.join.counts['bad embeddings'] += 1
         stamp = to_ns(message.header.stamp)
+        if score is not None and stamp in self._step_at:
+            newest = self._newest_sight
+            if newest is None or newest[0] < stamp:
+                self._newest_sight = stamp, score.embedding
         self.join.add_score(stamp, score)
         if self.join.in_flight:
             self._owed_since = time.monotonic()
 
 
-def _shape(info: SourceInfo) -> tuple[int, list[float], list[float], float, bool]:
-    """What training is bound to: state_size, action_low, action_high, control_period, lockstep."""
-    bounds = list(info.action_low), list(info.action_high)
-    return info.state_size, *bounds, info.control_period, info.lockstep
+def _forget_all_but(known: dict[int, int], most: int) -> None:
+    while len(known) > most:
+        del known[next(iter(known))]
+
+
+def _shape(info: SourceInfo) -> tuple[Any, ...]:
+    """What training is bound to: sizes, bounds, what of the state is proprioception, the pace."""
+    lists = (list(field) for field in (info.proprioception, info.action_low, info.action_high))
+    return info.state_size, *lists, info.control_period, info.lockstep

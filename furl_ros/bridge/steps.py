@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observation, Action, SourceInfo and CameraInfo messages to and from the cores' types."""
 
+import itertools
 import reprlib
 
 import gymnasium
@@ -31,6 +32,8 @@ def to_observation(sensed: Sensed, frame_id: str, seed: int) -> Observation:
     message.success = bool(sensed.success)
     message.terminated, message.truncated = bool(sensed.terminated), bool(sensed.truncated)
     message.evaluation = bool(sensed.evaluation)
+    message.discarded, message.intervened = bool(sensed.discarded), bool(sensed.intervened)
+    message.judged = bool(sensed.judged)
     return message
 
 
@@ -71,6 +74,9 @@ def from_observation(
         message.terminated,
         message.truncated,
         message.evaluation,
+        message.discarded,
+        message.intervened,
+        message.judged,
         asked,
     )
 
@@ -103,6 +109,22 @@ def spaces_of(info: SourceInfo) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.
         raise ValueError(f'state_size is {info.state_size}; accepted: 1 to {LARGEST_STATE}')
     observation = gymnasium.spaces.Box(-np.inf, np.inf, (info.state_size,), np.float32)
     return observation, gymnasium.spaces.Box(low.astype(np.float32), high.astype(np.float32))
+
+
+def proprioception_of(info: SourceInfo) -> tuple[int, ...]:
+    """Indices of what a source senses of itself in its state; none: all of it.
+
+    Raises:
+        ValueError: they are not indices of the state, in their order.
+    """
+    indices = tuple(info.proprioception)
+    ordered = all(one < next_one for one, next_one in itertools.pairwise(indices))
+    if indices and not (ordered and indices[-1] < info.state_size):
+        raise ValueError(
+            f'proprioception is {reprlib.repr(list(indices))}; accepted: growing indices below'
+            f' state_size ({info.state_size})'
+        )
+    return indices
 
 
 def to_camera_info(intrinsics: CameraIntrinsics, stamp: int, frame_id: str) -> CameraInfo:

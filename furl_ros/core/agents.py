@@ -127,6 +127,22 @@ class Agent:
         finally:
             self.sac.folded = None
 
+    def policy_layers(
+        self, normalizer: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Weight [out, in] and bias [out] of each layer of the mean action; for plain states.
+
+        Args:
+            normalizer: as for ``save``.
+        """
+        self.sac.folded = normalizer
+        try:
+            policy = self.sac.get_parameters()['policy']
+        finally:
+            self.sac.folded = None
+        names = ('actor.latent_pi.0', 'actor.latent_pi.2', 'actor.mu')
+        return [(policy[f'{n}.weight'].numpy(), policy[f'{n}.bias'].numpy()) for n in names]
+
     def load(self, path: Path) -> None:
         """Take over parameters and optimizer states of a zip; no code of it is executed.
 

@@ -3,20 +3,21 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from furl_ros.core.config import AlignConfig
+from furl_ros.core.demonstrations import Demonstrations
 from furl_ros.core.heads import (
     RewardHeads,
     negative_negative_loss,
     positive_negative_loss,
     positive_positive_loss,
 )
-from furl_ros.core.kinds import ANCHORED, HEADS
+from furl_ros.core.kinds import ANCHORED, HEADS, PAPER
 from furl_ros.core.methods import METHODS
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import generator_from_json, generator_to_json, load_tree, save_tree
@@ -126,6 +127,14 @@ class Alignment(NamedTuple):
     heads: RewardHeads
 
 
+def _sum_of_directions(episode: list[tuple[np.ndarray, bool]], width: int) -> np.ndarray:
+    """Sum of the unit embeddings of an episode's frames, float64 [E]."""
+    total = np.zeros(width)
+    for frame, _ in episode:
+        total += frame / max(np.linalg.norm(frame.astype(np.float64)), _LEAST_NORM)
+    return total
+
+
 class Aligner:
     """Keeps the rings and trains the heads (sections 4.1 and 4.2 of the paper).
 
@@ -158,7 +167,8 @@ class Aligner:
         anchor = F.normalize(self.text, dim=-1).numpy() if self.anchored else None
         layers = (width, config.head_hidden_units, config.output_units)
         self.heads = RewardHeads(layers, seed, anchor)
-        # Of the unit embeddings of the warm-up's frames; None once the heads have their mean.
+        # Of the unit embeddings of the warm-up's frames, in episodes that are over; None once the
+        # heads have their mean.
         self._sum: np.ndarray | None = np.zeros(width) if self.anchored else None
         if goal_embedding is not None:
             self.set_goal(goal_embedding)
@@ -202,7 +212,8 @@ class Aligner:
 
     def _set_center(self) -> None:
         """Give the heads the mean of the frames seen so far, once."""
-        center = self._sum / max(1, self.transitions)
+        running = [_sum_of_directions(e, len(self._sum)) for e in self.episodes.values()]
+        center = (self._sum + sum(running)) / max(1, self.transitions)
         self._sum = None
         self.heads.center.copy_(torch.from_numpy(center))
         if self.goal is not None:
@@ -221,20 +232,36 @@ class Aligner:
         """
         self.transitions += 1
         frame = np.asarray(embedding, np.float16)
-        if self._sum is not None:
-            self._sum += frame / max(np.linalg.norm(frame.astype(np.float64)), _LEAST_NORM)
         episode = self.episodes.setdefault(source, [])
         episode.append((frame, bool(success)))
         if last:
             self.end_episode(source)
 
+    def show(self, shown: Demonstrations) -> None:
+        """Sort the frames of demonstrations into the rings; they count as no transitions.
+
+        Raises:
+            SettingError: they are of another model.
+        """
+        width = self.positives.embeddings.shape[1]
+        for episode in shown.episodes:
+            frames = np.stack([np.asarray(t.embedding, np.float16) for t in episode])
+            if frames.shape[1] != width:
+                raise SettingError(
+                    f'demonstrations have embeddings of {frames.shape[1]} values; accepted: {width}'
+                )
+            self._sort_in(frames, [t.success for t in episode])
+
     def end_episode(self, source: str = '') -> None:
         """Sort the frames of the running episode of ``source`` into the rings."""
-        episode = self.episodes.pop(source, [])
+        episode = self._take_episode(source)
         if not episode:
             return
         frames = np.stack([embedding for embedding, _ in episode])
-        positives = count_positives([success for _, success in episode])
+        self._sort_in(frames, [success for _, success in episode])
+
+    def _sort_in(self, frames: np.ndarray, successes: Sequence[bool]) -> None:
+        positives = count_positives(successes)
         if positives:
             self.positives.extend(frames[:positives])
         else:
@@ -242,7 +269,24 @@ class Aligner:
 
     def drop_episode(self, source: str = '') -> None:
         """Forget the running episode: it was broken off, so it is neither success nor failure."""
-        self.episodes.pop(source, None)
+        self._take_episode(source)
+
+    def forget_episode(self, source: str = '') -> int:
+        """Forget the running episode, as if it had never been; heads stay as they are.
+
+        Returns:
+            How many transitions it had.
+        """
+        count = len(self.episodes.pop(source, ()))
+        self.transitions -= count
+        return count
+
+    def _take_episode(self, source: str) -> list[tuple[np.ndarray, bool]]:
+        """The running episode, which ends; its frames count for the mean of all."""
+        episode = self.episodes.pop(source, [])
+        if self._sum is not None:
+            self._sum += _sum_of_directions(episode, len(self._sum))
+        return episode
 
     def update(self) -> dict[str, float]:
         """One head update, if the stage has something to learn from.
@@ -311,12 +355,18 @@ class Aligner:
             self.heads.frozen_copy(),
         )
 
-    def save(self, path: Path, newest: Mapping[str, int] | None = None) -> None:
+    def save(
+        self,
+        path: Path,
+        newest: Mapping[str, int] | None = None,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
         """Write everything to one safetensors file.
 
         Args:
             path: of the file.
             newest: stamps in nanoseconds of what was taken in last, by source, for ``load``.
+            about: what ``read_heads`` is to tell of them.
         """
         image, text = self.heads.flat()
         optimizer = {
@@ -349,8 +399,21 @@ class Aligner:
                 'generator': generator_to_json(self.generator),
                 'running': list(self.episodes),
                 'newest': dict(newest or {}),
+                'about': dict(about or {}),
             },
         )
+
+    def start_from(self, path: Path) -> None:
+        """Begin a run with the heads and the frames of a file that ``save`` wrote.
+
+        Raises:
+            SettingError: as for ``load``.
+        """
+        generator = self.generator
+        self.load(path)
+        # The run is a new one: it has its own draws, its own warm-up and its own episodes.
+        self.generator, self.transitions = generator, 0
+        self.episodes.clear()
 
     def _frame_of_reference(self) -> dict[str, np.ndarray]:
         """What anchored heads have beside their parameters, for a checkpoint."""
@@ -404,3 +467,31 @@ class Aligner:
             frames = zip(episode['embeddings'].copy(), episode['successes'].tolist(), strict=True)
             self.episodes[source] = list(frames)
         return meta.get('newest', {})
+
+
+class SavedHeads(NamedTuple):
+    """The heads of a file that ``Aligner.save`` wrote."""
+
+    kind: str
+    """'anchored' or 'paper'."""
+    version: int
+    values: dict[str, Any]
+    """What ``RewardHeads.from_flat`` takes, by name."""
+    about: dict[str, str]
+    """What was told of them: prompt and vlm in a file of align_bag."""
+
+
+def read_heads(path: Path) -> SavedHeads:
+    """Read the heads of a checkpoint's alignment file, or of one that align_bag wrote.
+
+    Raises:
+        SettingError: the file is missing or is not such a file.
+    """
+    arrays, meta = load_tree(path)
+    names = ('image_head', 'text_head', 'anchor', 'center')
+    values = {name: arrays[name] for name in names if name in arrays}
+    if not {'image_head', 'text_head'} <= set(values) or 'layer_sizes' not in meta:
+        raise SettingError(f'{path} holds no reward heads')
+    kind = ANCHORED if 'anchor' in values else PAPER
+    values['layer_sizes'] = meta['layer_sizes']
+    return SavedHeads(kind, meta['version'], values, dict(meta.get('about', {})))

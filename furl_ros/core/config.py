@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from furl_ros.core.kinds import ANCHORED, HEADS
 from furl_ros.core.methods import METHODS
+from furl_ros.core.observe import OBSERVE, STATE
 from furl_ros.core.relay import TURN
 from furl_ros.core.scorings import SCORINGS
 from furl_ros.core.settings import setting
@@ -25,6 +26,13 @@ class TrainConfig:
     )
     updates_per_step: int = setting(
         1, 'Gradient steps of each agent per environment step.', low=1, high=100
+    )
+    observe: str = setting(
+        STATE,
+        'What the policy is given: '
+        + '; '.join(f'{name}: {doc}' for name, doc in OBSERVE.items())
+        + '.',
+        choices=tuple(OBSERVE),
     )
     rho: float = setting(
         0.05, 'Weight of the VLM reward beside the task reward.', low=0, high=1e3, live=True
@@ -56,6 +64,17 @@ class TrainConfig:
         low=0,
         high=1,
         live=True,
+    )
+    demonstration_share: float = setting(
+        0.0,
+        'Share of each batch that is drawn from demonstrations and from what an operator did, once'
+        ' there are any (RLPD, arXiv 2302.02948: one half).',
+        low=0,
+        high=1,
+        live=True,
+    )
+    demonstrations: str = setting(
+        '', 'File of demonstrate: its episodes are in the replay, and in the rings, from the start.'
     )
     return_bound: bool = setting(
         False,
@@ -118,6 +137,11 @@ class AlignConfig:
         ' what all frames have in common, and learn from the first success on; paper: they begin at'
         ' random, and learn from the goal image until then.',
         choices=HEADS,
+    )
+    heads_file: str = setting(
+        '',
+        'File of align_bag whose heads and frames the run begins with; launch files take it as'
+        ' heads:=<file>, too.',
     )
     head_hidden_units: int = setting(
         256, 'Units of the hidden layer of each head.', low=1, high=65_536

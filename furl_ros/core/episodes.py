@@ -32,6 +32,8 @@ class Sensed(Protocol):
     success: bool
     terminated: bool
     last: bool
+    intervened: bool
+    judged: bool
 
 
 class Score(Protocol):
@@ -58,13 +60,17 @@ class Robot(Paced, Protocol):
         period_ns: time between two stamps of a lock-step episode, nanoseconds.
         is_over: its episode has ended, and all that can be learned from it was taken.
         restarted: its process began anew, so that its episode cannot go on.
+        discarded: its episode was thrown away, and is to be forgotten.
+        sight: raw embedding of the newest frame, float32 [E], for a policy that sees.
     """
 
+    sight: np.ndarray
     todo: Sensed | None
     newest: int
     period_ns: int
     is_over: bool
     restarted: bool
+    discarded: bool
 
     def reset(self, seed: int) -> None:
         """Ask for a new episode."""
@@ -74,6 +80,9 @@ class Robot(Paced, Protocol):
 
     def act(self, action: np.ndarray, agent: str) -> None:
         """Answer ``todo``, and say who chose the action."""
+
+    def lag_at(self, stamp: int) -> int:
+        """Steps by which what was seen at an observation was older than its own frame."""
 
     def take(self, hold: bool) -> Step | None:
         """The next complete step; ``hold``: none that leads to ``todo``."""
@@ -175,6 +184,8 @@ class Episodes:
                 number,
                 after.step,
                 NO_EMBEDDING if previous is None else previous.embedding,
+                robot.lag_at(joined.before.stamp),
+                after.intervened,
                 self._trainer.scale(asked) if len(asked) else NO_ACTION,
             ),
             joined.score.reward,
@@ -184,11 +195,19 @@ class Episodes:
         backlog = self._pacing.backlog(robot)
         if backlog is not None:
             self._trainer.forgive(backlog)
-        ended = self._trainer.end_episode(robot.index, number) if after.last else None
+        ended = None
+        if after.last:
+            ended = self._trainer.end_episode(robot.index, number, after.judged)
         return Taken(after.stamp, ended)
 
     def mend(self, robot: Robot) -> None:
-        """Ask for another episode where a robot's own cannot go on."""
+        """Ask for another episode where a robot's own cannot go on, or was thrown away."""
+        if robot.discarded:
+            steps = self._trainer.forget_episode(robot.index)
+            self._counts['episodes thrown away'] += 1
+            self._warn(f'an episode of {steps} steps was thrown away')
+            robot.discarded = False
+            self.start_next(robot)
         # Where its last step was taken in, the next one was asked for there and then.
         if robot.is_over and self._pacing.wants_more:
             self._counts['episodes whose last step could not be scored'] += 1
@@ -212,7 +231,8 @@ class Episodes:
 
     def _choose(self, robot: Robot) -> tuple[np.ndarray, str]:
         """The action for the observation that waits for one, and who chose it."""
-        return self._trainer.act(robot.todo.state, robot.todo.step, robot.index)
+        todo = robot.todo
+        return self._trainer.act(todo.state, todo.step, robot.index, robot.sight)
 
     def _reset(self, robot: Robot, number: int) -> None:
         self._numbers[robot.index] = number

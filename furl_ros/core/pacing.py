@@ -26,6 +26,7 @@ class Robot(Protocol):
         name: what people call it.
         lockstep: it waits for the action of each observation.
         todo: the observation that waits for an action, or None.
+        blind: the policy sees, and what it is to see with ``todo`` is not there yet.
         in_flight: steps that were begun and not taken in.
         resetting: it was asked for an episode, and has not said that one begins.
         silent_for: seconds that something it owes has been waited for.
@@ -37,6 +38,7 @@ class Robot(Protocol):
     name: str
     lockstep: bool
     todo: object | None
+    blind: bool
     in_flight: int
     resetting: bool
     silent_for: float
@@ -155,6 +157,8 @@ class Pacing:
 
     def may_act(self, robot: Robot, now: float) -> bool:
         """Whether ``todo`` of a robot may be answered now: the back-pressure."""
+        if robot.blind:
+            return False
         return not robot.lockstep or (
             self.wants_more
             and self._is_fresh(robot)
@@ -167,7 +171,8 @@ class Pacing:
 
         A longer run chooses the action after the last step before it learns from that step.
         """
-        return self._foresees and not self.wants_more and self._is_fresh(robot)
+        ready = not robot.blind and self._is_fresh(robot)
+        return self._foresees and not self.wants_more and ready
 
     def begin(self, robot: Robot) -> None:
         """A robot has been given an action."""

@@ -32,12 +32,28 @@ class Relay:
         self.episodes = 0
         self.generator = np.random.default_rng([seed, 2])
         self.turns: dict[int, tuple[int, int]] = {}
+        # Before the newest episode: its source, that one's turns, the generator.
+        self._before: tuple[int, tuple[int, int] | None, dict[str, Any]] = (-1, None, {})
 
     def start_episode(self, source: int = 0) -> None:
         """Draw the period and the starter of the next episode of a source."""
+        turns = self.turns.get(source)
+        self._before = source, turns, generator_to_json(self.generator)
         period = self.turn * MULTIPLES[self.generator.integers(len(MULTIPLES))]
         self.turns[source] = (period, self.episodes % 2)
         self.episodes += 1
+
+    def forget_episode(self, source: int = 0) -> None:
+        """The running episode of a source was thrown away; the next one has its turns."""
+        self.episodes -= 1
+        last, turns, generator = self._before
+        # Where others have begun since, theirs were drawn after it.
+        if last != source:
+            return
+        self.generator = generator_from_json(generator)
+        self.turns.pop(source)
+        if turns is not None:
+            self.turns[source] = turns
 
     def agent(self, step: int, source: int = 0) -> str:
         """Who acts at a step (0 is the first) of the running episode."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One replay for both agents: embeddings instead of VLM rewards, relabelled when sampled."""
 
+from collections import deque
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,10 @@ class Transition(NamedTuple):
     step: int
     previous_embedding: np.ndarray = NO_EMBEDDING
     """Raw embedding [E] of the frame before the action, where the replay keeps it."""
+    lag: int = 0
+    """Steps by which the frame that the policy saw was older than that one."""
+    demonstration: bool = False
+    """A person, or a script, chose the action."""
     asked_action: np.ndarray = NO_ACTION
     """float32 [A], what was asked for before the robot's limits cut it, scaled likewise; [0]: the
     action itself."""
@@ -76,6 +81,22 @@ class Batch(NamedTuple):
     """Of the value beyond next_states, float32 [B, 1]: gamma ** n; [0, 1]: the agents' gamma."""
     succeeded: Tensor = torch.zeros(0, 1, dtype=torch.bool)
     """The episode has ended, and had a success, bool [B, 1]."""
+    seen: Tensor = torch.zeros(0, 0)
+    """Embeddings that the policy saw when it acted, float32 [B, E]; [0, 0] where the replay keeps
+    no previous ones."""
+    next_seen: Tensor = torch.zeros(0, 0)
+    """Those that it sees in next_states, float32 [B, E]; likewise."""
+
+
+class _Overwritten(NamedTuple):
+    """A transition that has given way."""
+
+    slot: int
+    values: dict[str, np.ndarray]
+    returned: np.float32
+    succeeded: np.bool_
+    apart: np.ndarray | None
+    """Embedding of the frame before it, where the replay keeps these."""
 
 
 class Replay:
@@ -126,17 +147,25 @@ class Replay:
             'source': np.zeros(capacity, np.int32),
             'episode': np.zeros(capacity, np.int32),
             'step': np.zeros(capacity, np.int32),
+            'lag': np.zeros(capacity, np.uint8),
+            'demonstration': np.zeros(capacity, bool),
         }
         self._returns = np.full(capacity, -np.inf, np.float32)
         # Rows of finished episodes with a success; their slots, None when they have changed.
         self._succeeded = np.zeros(capacity, bool)
         self._success_slots: np.ndarray | None = None
+        self._demonstration_slots: np.ndarray | None = None
         # Slots of the transitions before and after, -1 for none.
         self._linked = keeps_previous or n_step > 1
         links = capacity if self._linked else 0
         self._previous = np.full(links, -1, np.int32)
         self._next = np.full(links, -1, np.int32)
         self._newest: dict[int, int] = {}
+        self._most_lag = 0
+        # Of each running episode (source, episode) the number of its first transition; and what the
+        # transitions since the first of these have taken the place of.
+        self._running: dict[tuple[int, int], int] = {}
+        self._overwritten: deque[_Overwritten] = deque()
         self._apart: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -149,12 +178,18 @@ class Replay:
             ValueError: the replay keeps previous embeddings, and this one has another width.
         """
         slot = self.written % self.capacity
+        self._running.setdefault((transition.source, transition.episode), self.written)
+        if self.written >= self.capacity:
+            self._overwritten.append(self._row(slot))
         if self._linked:
             self._link(slot, transition)
         if not len(transition.asked_action):
             transition = transition._replace(asked_action=transition.action)
+        if transition.demonstration or self.arrays['demonstration'][slot]:
+            self._demonstration_slots = None
         for name, array in self.arrays.items():
             array[slot] = getattr(transition, name)
+        self._most_lag = max(self._most_lag, transition.lag)
         self._returns[slot] = -np.inf
         if self._succeeded[slot]:
             self._succeeded[slot] = False
@@ -174,6 +209,8 @@ class Replay:
             source, episode: which one.
             gamma: discount of the returns.
         """
+        self._running.pop((source, episode), None)
+        self._forget_overwritten()
         used = slice(len(self))
         slots = np.flatnonzero(
             (self.arrays['source'][used] == source) & (self.arrays['episode'][used] == episode)
@@ -192,16 +229,94 @@ class Replay:
             self._succeeded[slots] = True
             self._success_slots = None
 
-    def _draw(self, generator: np.random.Generator, count: int, success_share: float) -> np.ndarray:
+    def forget_episode(self, source: int, episode: int) -> int:
+        """Forget a running episode, as if it had never been; what it has overwritten comes back.
+
+        Returns:
+            How many transitions of it the ring still held: all, unless it outlived the ring.
+        """
+        began = self._running.pop((source, episode), self.written)
+        numbers = np.arange(max(began, self.written - self.capacity), self.written)
+        slots = numbers % self.capacity
+        gone = (self.arrays['source'][slots] == source) & (self.arrays['episode'][slots] == episode)
+        count = int(gone.sum())
+        if not count:
+            self._forget_overwritten()
+            return 0
+        kept, apart = slots[~gone], dict(self._apart)
+        for slot in slots.tolist():
+            self._apart.pop(slot, None)
+        for new, old in zip(slots.tolist(), kept.tolist(), strict=False):
+            if old in apart:
+                self._apart[new] = apart[old]
+        for array in (*self.arrays.values(), self._returns, self._succeeded):
+            array[slots[: len(kept)]] = array[kept]
+        self.written -= count
+        # Of the running episodes the others have moved up.
+        self._running = {
+            key: first - int(gone[: max(0, first - int(numbers[0]))].sum())
+            for key, first in self._running.items()
+        }
+        for _ in range(min(count, len(self._overwritten))):
+            self._put_back(self._overwritten.pop())
+        self._success_slots = self._demonstration_slots = None
+        if self._linked:
+            self._restore_links()
+            # A frame whose predecessor is there again is no longer kept apart.
+            for slot in [slot for slot in self._apart if self._previous[slot] >= 0]:
+                del self._apart[slot]
+        self._forget_overwritten()
+        return count
+
+    def _row(self, slot: int) -> '_Overwritten':
+        """Everything of a transition that is about to be overwritten."""
+        apart = self._apart.get(slot)
+        if self._linked and apart is None and self._previous[slot] >= 0:
+            apart = self.arrays['embedding'][self._previous[slot]].copy()
+        return _Overwritten(
+            slot,
+            {name: array[slot].copy() for name, array in self.arrays.items()},
+            self._returns[slot],
+            self._succeeded[slot],
+            apart,
+        )
+
+    def _put_back(self, row: '_Overwritten') -> None:
+        for name, value in row.values.items():
+            self.arrays[name][row.slot] = value
+        self._returns[row.slot], self._succeeded[row.slot] = row.returned, row.succeeded
+        if self.keeps_previous and row.apart is not None:
+            self._apart[row.slot] = row.apart
+
+    def _forget_overwritten(self) -> None:
+        """Let go of what no running episode can bring back."""
+        first = min(self._running.values(), default=self.written)
+        while self._overwritten and len(self._overwritten) > self.written - first:
+            self._overwritten.popleft()
+
+    def _draw(
+        self,
+        generator: np.random.Generator,
+        count: int,
+        success_share: float,
+        demonstration_share: float = 0.0,
+    ) -> np.ndarray:
         """Slots of a batch, int64 [count]."""
-        if not success_share:
-            return generator.integers(len(self), size=count)
-        if self._success_slots is None:
+        parts: list[np.ndarray] = []
+        if success_share and self._success_slots is None:
             self._success_slots = np.flatnonzero(self._succeeded)
-        preferred = round(success_share * count) if len(self._success_slots) else 0
-        chosen = generator.integers(len(self._success_slots), size=preferred) if preferred else []
-        rest = generator.integers(len(self), size=count - preferred)
-        return np.concatenate([self._success_slots[chosen], rest]) if preferred else rest
+        if demonstration_share and self._demonstration_slots is None:
+            shown = self.arrays['demonstration'][: len(self)]
+            self._demonstration_slots = np.flatnonzero(shown)
+        for share, slots in (
+            (success_share, self._success_slots),
+            (demonstration_share, self._demonstration_slots),
+        ):
+            size = min(round(share * count), count - sum(map(len, parts)))
+            if size and len(slots):
+                parts.append(slots[generator.integers(len(slots), size=size)])
+        parts.append(generator.integers(len(self), size=count - sum(map(len, parts))))
+        return np.concatenate(parts)
 
     def _link(self, slot: int, transition: Transition) -> None:
         """Note which transition comes before one that is about to be written to a slot."""
@@ -235,7 +350,11 @@ class Replay:
         self._newest[transition.source] = slot
 
     def sample(
-        self, generator: np.random.Generator, count: int, success_share: float = 0.0
+        self,
+        generator: np.random.Generator,
+        count: int,
+        success_share: float = 0.0,
+        demonstration_share: float = 0.0,
     ) -> Batch:
         """Draw transitions uniformly, with replacement.
 
@@ -244,8 +363,10 @@ class Replay:
             count: B.
             success_share: share of them that is drawn from the episodes with a success alone, if
                 there is one.
+            demonstration_share: share that is drawn from demonstrations alone, likewise; at most
+                what the other leaves.
         """
-        rows = self._draw(generator, count, success_share)
+        rows = self._draw(generator, count, success_share, demonstration_share)
         ends, rewards, discounts = self._ahead(rows)
 
         def column(name: str, rows: np.ndarray = rows) -> Tensor:
@@ -253,17 +374,22 @@ class Replay:
 
         actions = column('action')
         actions[1::2] = column('asked_action', rows[1::2])
+        previous = self._previous_embeddings(rows) if self.keeps_previous else torch.zeros(0, 0)
+        embeddings = column('embedding', ends)
+        seen, next_seen = self._seen(rows, ends, previous, embeddings)
         return Batch(
             column('state'),
             actions,
             column('next_state', ends),
             column('terminated', ends)[:, None],
             torch.from_numpy(rewards).float()[:, None],
-            column('embedding', ends),
+            embeddings,
             torch.from_numpy(self._returns[rows])[:, None],
-            self._previous_embeddings(rows) if self.keeps_previous else torch.zeros(0, 0),
+            previous,
             torch.from_numpy(discounts).float()[:, None],
             torch.from_numpy(self._succeeded[rows])[:, None],
+            seen,
+            next_seen,
         )
 
     def _ahead(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -284,6 +410,34 @@ class Replay:
             rewards = np.where(goes_on, rewards + further, rewards)
             discounts = np.where(goes_on, discounts * self.gamma, discounts)
         return ends, rewards, discounts
+
+    def _seen(
+        self, rows: np.ndarray, ends: np.ndarray, previous: Tensor, embeddings: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What the policy saw at ``rows``, and what it sees after ``ends``.
+
+        Args:
+            previous: embeddings of the frames before the actions of ``rows``.
+            embeddings: of those after ``ends``.
+        """
+        if not self.keeps_previous or not self._most_lag:
+            return previous, embeddings
+        lags = self.arrays['lag']
+        seen = self._previous_embeddings(self._back(rows, lags[rows]))
+        # Where nobody has acted since, the policy is taken to be as late as before.
+        following = self._next[ends]
+        late = np.where(following >= 0, lags[following], lags[ends])
+        next_seen, (behind,) = embeddings.clone(), np.nonzero(late)
+        # One step back is the frame before, which may be kept apart.
+        next_seen[behind] = self._previous_embeddings(self._back(ends[behind], late[behind] - 1))
+        return seen, next_seen
+
+    def _back(self, slots: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Slots so many steps before, or of the first steps that are still there."""
+        for step in range(int(steps.max(initial=0))):
+            before = self._previous[slots]
+            slots = np.where((steps > step) & (before >= 0), before, slots)
+        return slots
 
     def _previous_embeddings(self, rows: np.ndarray) -> Tensor:
         slots = self._previous[rows]
@@ -319,8 +473,13 @@ class Replay:
                 "the checkpoint's replay has no embeddings of previous frames; accepted: a"
                 ' checkpoint of a run with the same scoring'
             )
-        # Checkpoints of earlier versions have no such column.
-        state = {'asked_action': state['action'], **state}
+        # Checkpoints of earlier versions have no such columns.
+        missing = {
+            'asked_action': state['action'],
+            'lag': np.zeros(used, np.uint8),
+            'demonstration': np.zeros(used, bool),
+        }
+        state = missing | state
         for name, array in self.arrays.items():
             if state[name].shape != (used, *array.shape[1:]):
                 raise SettingError(
@@ -329,12 +488,15 @@ class Replay:
                 )
         for name, array in self.arrays.items():
             array[:used] = state[name]
+        self._most_lag = int(self.arrays['lag'][:used].max(initial=0))
         self._succeeded[:] = False
         # Checkpoints of earlier versions have no such columns.
         self._succeeded[:used] = state.get('succeeded', False)
         self._returns[:used] = state.get('return', -np.inf)
-        self._success_slots = None
+        self._success_slots = self._demonstration_slots = None
         self.written = written
+        self._running.clear()
+        self._overwritten.clear()
         if self._linked:
             self._restore_links()
         if self.keeps_previous:

@@ -65,7 +65,7 @@ class Reporter:
     def episode(self, episode: Episode, success_rate: float) -> None:
         """Write one finished training episode."""
         self.episodes.add(episode._asdict() | {'success_rate_20': success_rate})
-        for name in ('task_return', 'vlm_return', 'length'):
+        for name in ('task_return', 'vlm_return', 'length', 'intervened'):
             self.board.add_scalar(f'episode/{name}', getattr(episode, name), episode.total_steps)
         self.board.add_scalar('episode/success_rate_20', success_rate, episode.total_steps)
 

@@ -35,6 +35,7 @@ BOUND = (
     'vlm',
     'prompt',
     'scoring',
+    'observe',
     'baseline_prompt',
     'baseline_alpha',
     'image_size',
@@ -150,7 +151,7 @@ class RunFolder:
     """A folder that one process writes to: it is locked until ``close``, or the process' end.
 
     Layout: config.yaml, changes.csv, episodes.csv, curves.csv, evaluations.csv, tensorboard/,
-    checkpoints/step_<n>/, vlm_agent.zip (and sac_agent.zip with a relay).
+    checkpoints/step_<n>/, vlm_agent.zip and .onnx (and those of sac_agent with a relay).
 
     Args:
         path: the folder; made when missing.
@@ -203,8 +204,9 @@ class RunFolder:
 
     def publish_agents(self, step: int) -> None:
         """Copy the agents of the checkpoint of this step to the top of the folder."""
-        for zipped in (self.path / CHECKPOINTS / f'step_{step:09d}').glob('*_agent.zip'):
-            shutil.copy2(zipped, self.path / zipped.name)
+        for ending in ('zip', 'onnx'):
+            for file in (self.path / CHECKPOINTS / f'step_{step:09d}').glob(f'*_agent.{ending}'):
+                shutil.copy2(file, self.path / file.name)
 
 
 def _until(step: int, row: dict[str | None, Any], columns: tuple[str, ...]) -> bool:

@@ -14,11 +14,16 @@ import torch
 from furl_ros.core.agents import Agent, unscaled
 from furl_ros.core.alignment import count_positives
 from furl_ros.core.config import PLAIN_COSINE, ScoringConfig, TrainConfig
+from furl_ros.core.demonstrations import SOURCE as SHOWN
+from furl_ros.core.demonstrations import Demonstrations, check_sizes
+from furl_ros.core.exported import to_onnx
 from furl_ros.core.heads import RewardHeads
 from furl_ros.core.methods import METHODS
+from furl_ros.core.observe import check_observe
+from furl_ros.core.policy_input import PolicyInput
 from furl_ros.core.relay import SAC, VLM, Relay
 from furl_ros.core.relay_update import RelayUpdate
-from furl_ros.core.replay import Batch, Replay, Transition
+from furl_ros.core.replay import NO_EMBEDDING, Batch, Replay, Transition
 from furl_ros.core.reward import check_targets, frame_scores, potential_difference
 from furl_ros.core.run import TRAINER_FILE
 from furl_ros.core.scorings import PAIRED, PROGRESS, check_n_step, check_scoring
@@ -44,6 +49,7 @@ class Running:
     actions: list[list[float]] = field(default_factory=list)
     agents: list[str] = field(default_factory=list)
     successes: list[bool] = field(default_factory=list)
+    interventions: list[bool] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
 
@@ -71,6 +77,10 @@ class Episode(NamedTuple):
     vlm_return: float
     success_any_step: bool
     success_last_step: bool
+    intervened: float = 0.0
+    """Share of its actions that an operator chose."""
+    judged: bool = False
+    """Its success was judged by the reward."""
 
 
 class Trial(NamedTuple):
@@ -117,9 +127,13 @@ class Trainer:
         scoring: how embeddings become the VLM reward.
         goal_embedding: raw embedding of the goal image, float32 [E], for scoring 'goal_image'.
         baseline_embedding: that of the baseline prompt, for scoring 'goal_baseline'.
+        proprioception: indices of what a robot senses of itself in the state; none: all of it.
+
+    Attributes:
+        input: what the policy is given.
 
     Raises:
-        SettingError: the method does not take the scoring.
+        SettingError: the method does not take the scoring, or what is to be observed.
         ValueError: an embedding that method or scoring need is None.
     """
 
@@ -132,9 +146,11 @@ class Trainer:
         scoring: ScoringConfig = PLAIN_COSINE,
         goal_embedding: np.ndarray | None = None,
         baseline_embedding: np.ndarray | None = None,
+        proprioception: Sequence[int] = (),
     ) -> None:
         self.config = config
         self.method = METHODS[config.method]
+        check_observe(config.observe, self.method.vlm, config.method)
         check_scoring(config.method, scoring.scoring)
         check_targets(scoring, goal_embedding, baseline_embedding)
         check_n_step(config.method, scoring.scoring, config.n_step)
@@ -142,17 +158,23 @@ class Trainer:
         if self.method.vlm and text_embedding is None:
             raise ValueError(f'method {config.method} needs a text embedding')
         self.action_space = action_space
-        self.agents = {VLM: Agent(config, observation_space, action_space, config.seed)}
+        self.input = PolicyInput(
+            config.observe,
+            int(np.prod(observation_space.shape)),
+            proprioception,
+            0 if text_embedding is None else len(text_embedding),
+        )
+        self.agents = {VLM: Agent(config, self.input.space, action_space, config.seed)}
         if self.method.relay:
-            self.agents[SAC] = Agent(config, observation_space, action_space, config.seed + 1)
+            self.agents[SAC] = Agent(config, self.input.space, action_space, config.seed + 1)
         self.text = _tensor(text_embedding) if self.method.vlm else torch.zeros(0)
         self.goal, self.baseline = _tensor(goal_embedding), _tensor(baseline_embedding)
         self.replay = Replay(
             config.buffer_size,
-            int(np.prod(observation_space.shape)),
+            len(self.input.kept),
             int(np.prod(action_space.shape)),
             len(self.text),
-            keeps_previous=self.method.vlm and scoring.scoring in PAIRED,
+            keeps_previous=self.method.vlm and (scoring.scoring in PAIRED or self.input.sees),
             n_step=config.n_step,
             gamma=config.gamma,
         )
@@ -230,13 +252,20 @@ class Trainer:
         self.acted = self.steps + len(running.actions) - steps
         return self.started[source] - 1, steps, np.array(running.actions, np.float32)
 
-    def act(self, state: np.ndarray, step: int, source: int = 0) -> tuple[np.ndarray, str]:
+    def act(
+        self,
+        state: np.ndarray,
+        step: int,
+        source: int = 0,
+        embedding: np.ndarray = NO_EMBEDDING,
+    ) -> tuple[np.ndarray, str]:
         """Choose the action of a training step.
 
         Args:
             state: float32 [S].
             step: number of the step in its episode, from 0.
             source: which robot.
+            embedding: raw one of the newest frame, float32 [E], where the policy sees.
 
         Returns:
             The action in the environment's units, float32 [A], and who chose it.
@@ -247,7 +276,7 @@ class Trainer:
                 scaled = self._random_action(source)
             else:
                 agent = self.relay.agent(step, source)
-                scaled = self.agents[agent].act(self.normalize(state))
+                scaled = self.agents[agent].act(self.normalize(self.input.one(state, embedding)))
                 if agent == SAC:
                     noise = self.generator.normal(0, self.config.partner_noise, scaled.shape)
                     scaled = np.clip(scaled + noise, -1, 1)
@@ -267,11 +296,12 @@ class Trainer:
         self._held[source] = (action, left - 1)
         return action
 
-    def _best_action(self, state: np.ndarray) -> np.ndarray:
-        return self.agents[VLM].act(self.normalize(state), deterministic=True)
+    def _best_action(self, state: np.ndarray, embedding: np.ndarray) -> np.ndarray:
+        seen = self.normalize(self.input.one(state, embedding))
+        return self.agents[VLM].act(seen, deterministic=True)
 
     def normalize(self, states: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """States as the nets see them, float32 [..., S]."""
+        """What the policy is given as the nets see it, float32 [..., O]."""
         if self.normalizer is None:
             return states
         mean, scale = self.normalizer
@@ -280,11 +310,18 @@ class Trainer:
         return (states - mean) / scale
 
     def _fit_normalizer(self) -> None:
-        """Take mean and scale from the states so far."""
-        states = self.replay.arrays['state'][: len(self.replay)].astype(np.float64)
-        deviation = states.std(0)
-        scale = np.maximum(deviation, max(0.1 * deviation.max(), 1e-6))
-        self.normalizer = states.mean(0).astype(np.float32), scale.astype(np.float32)
+        """Take mean and scale from what the policy could see so far."""
+        used, kept = slice(len(self.replay)), len(self.input.kept)
+        states, embeddings = (
+            torch.from_numpy(self.replay.arrays[name][used]).float()
+            for name in ('state', 'embedding')
+        )
+        inputs = self.input.many(states, embeddings).numpy().astype(np.float64)
+        deviation = inputs.std(0)
+        # Values of one kind have one least scale.
+        for part in (deviation[:kept], deviation[kept:]):
+            np.maximum(part, max(0.1 * part.max(initial=0.0), 1e-6), out=part)
+        self.normalizer = inputs.mean(0).astype(np.float32), deviation.astype(np.float32)
 
     def unscale(self, scaled: np.ndarray) -> np.ndarray:
         """Map an action from [-1, 1] to the environment's units, float32 [A]."""
@@ -304,21 +341,51 @@ class Trainer:
         """Take in one transition.
 
         Args:
-            transition: with ``previous_embedding`` for scorings of pairs of frames.
+            transition: with ``previous_embedding`` for scorings of pairs of frames, and where the
+                policy sees.
             score, previous_score: what its frame and the one before were worth on the way here,
                 for the episode log.
         """
         if self.scoring.scoring in PAIRED:
             score = self._gain(previous_score, score, self.config.gamma)
-        self.replay.add(transition)
+        self.replay.add(self._kept(transition))
         self.steps += 1
         running = self._running[transition.source]
         running.successes.append(bool(transition.success))
+        running.interventions.append(bool(transition.demonstration))
         running.rewards.append(float(transition.task_reward))
         running.scores.append(float(score))
 
-    def end_episode(self, source: int, episode: int) -> Episode:
-        """Close the running episode of a source: counts positives, may end the relay."""
+    def show(self, shown: Demonstrations) -> None:
+        """Put demonstrations into the replay; they count as no steps of the run.
+
+        Raises:
+            SettingError: they are of another robot, or of another model.
+        """
+        action_size = int(np.prod(self.action_space.shape))
+        width = len(self.text) if self.method.vlm else None
+        check_sizes(shown, self.input.state_size, action_size, width)
+        for transition in shown.transitions:
+            if not self.method.vlm:
+                transition = transition._replace(
+                    embedding=NO_EMBEDDING, previous_embedding=NO_EMBEDDING
+                )
+            self.replay.add(self._kept(transition))
+        for episode in shown.episodes:
+            self.replay.end_episode(SHOWN, episode[0].episode, self.config.gamma)
+
+    def _kept(self, transition: Transition) -> Transition:
+        """A transition with what the policy is given of its states."""
+        state, next_state = map(self.input.part, (transition.state, transition.next_state))
+        return transition._replace(state=state, next_state=next_state)
+
+    def end_episode(self, source: int, episode: int, judged: bool = False) -> Episode:
+        """Close the running episode of a source: counts positives, may end the relay.
+
+        Args:
+            source, episode: which.
+            judged: it is the reward that calls it a success.
+        """
         running = self._running.pop(source)
         success = running.successes
         phase = self._phase(set(running.agents))
@@ -336,7 +403,34 @@ class Trainer:
             float(np.sum(running.scores)),
             any(success),
             bool(success and success[-1]),
+            float(np.mean(running.interventions)) if running.interventions else 0.0,
+            judged,
         )
+
+    def forget_episode(self, source: int) -> int:
+        """Forget the running episode of a source, as if it had never been.
+
+        What was learned from it by then cannot be taken back: updates stay made, and are not owed
+        again.
+
+        Returns:
+            How many steps it had.
+        """
+        running = self._running.pop(source, None)
+        if running is None:
+            return 0
+        owed = self.owed
+        self.started[source] -= 1
+        self.relay.forget_episode(source)
+        self._held.pop(source, None)
+        steps = len(running.successes)
+        self.replay.forget_episode(source, self.started[source])
+        self.steps -= steps
+        waiting = (len(r.actions) - len(r.successes) for r in self._running.values())
+        self.acted = self.steps + sum(waiting)
+        # Updates that were made for its steps do not keep the next ones waiting.
+        self.forgiven -= max(0, min(owed, 0) - self.owed)
+        return steps
 
     def _phase(self, acted: set[str]) -> str:
         """What people call it when these have acted, as the relay stands now."""
@@ -423,11 +517,13 @@ class Trainer:
         if self.config.normalize_states and self.normalizer is None:
             self._fit_normalizer()
         with self.stages('sample'):
+            config = self.config
             batch = self.replay.sample(
-                self.generator, self.config.batch_size, self.config.success_share
+                self.generator, config.batch_size, config.success_share, config.demonstration_share
             )
             batch = batch._replace(
-                states=self.normalize(batch.states), next_states=self.normalize(batch.next_states)
+                states=self.normalize(self.input.many(batch.states, batch.seen)),
+                next_states=self.normalize(self.input.many(batch.next_states, batch.next_seen)),
             )
         rewards = {VLM: batch.task_rewards, SAC: batch.task_rewards}
         bounds = {VLM: batch.returns, SAC: batch.returns} if self.config.return_bound else None
@@ -459,6 +555,7 @@ class Trainer:
         step: Callable[[np.ndarray], EvaluationStep],
         seeds: Sequence[int],
         tell: Callable[[Trial], None] = lambda trial: None,
+        look: Callable[[EvaluationStep], np.ndarray] = lambda step: NO_EMBEDDING,
     ) -> Evaluation:
         """Run episodes with the VLM agent's mean action on a separate environment.
 
@@ -467,13 +564,14 @@ class Trainer:
             step: carries out an action, float32 [A] in the environment's units.
             seeds: one per episode.
             tell: is given each episode when it is over.
+            look: raw embedding of the frame of a step, float32 [E], where the policy sees.
         """
         trials = []
         for seed in seeds:
             now = reset(seed)
             success, total = [], 0.0
             while not (now.terminated or now.truncated):
-                now = step(self.unscale(self._best_action(now.state)))
+                now = step(self.unscale(self._best_action(now.state, look(now))))
                 success.append(bool(now.success))
                 total += float(now.task_reward)
             ended_well = bool(success) and success[-1]
@@ -493,6 +591,10 @@ class Trainer:
         arrays = {'replay': self.replay.state(), 'torch_rng': torch.get_rng_state().numpy()}
         for name, agent in self.agents.items():
             agent.save(folder / f'{name}_agent.zip', self.steps, self.normalizer)
+            about = {'method': self.config.method, 'agent': name, 'total_steps': str(self.steps)}
+            low, high = self.action_space.low, self.action_space.high
+            policy = to_onnx(agent.policy_layers(self.normalizer), low, high, about)
+            (folder / f'{name}_agent.onnx').write_bytes(policy)
         if self.heads is not None:
             names = ('image_head', 'text_head', 'anchor', 'center')
             values = (*self.heads.flat(), *self.heads.frame_of_reference())

@@ -29,7 +29,7 @@ from furl_ros.bridge.convert import (
     to_ns,
     to_time,
 )
-from furl_ros.bridge.join import StampJoin
+from furl_ros.bridge.join import Sensed, StampJoin
 from furl_ros.bridge.limits import ALIGNED_DEPTH
 from furl_ros.bridge.node import OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
@@ -38,6 +38,7 @@ from furl_ros.bridge.steps import from_observation
 from furl_ros.bridge.topics import prefix_of
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig
+from furl_ros.core.demonstrations import load_demonstrations
 from furl_ros.core.health import Level, Rate, count_not_finite
 from furl_ros.core.replay import can_be_kept
 from furl_ros.core.run import ALIGNMENT_FILE, CHECKPOINTS, find_checkpoint
@@ -126,6 +127,11 @@ class AlignmentNode(FurlNode):
             newest = self.aligner.load(self.checkpoint / ALIGNMENT_FILE)
             if self.config.deterministic:
                 self.saved_up_to |= newest
+        else:
+            if self.align_config.heads_file:
+                self.aligner.start_from(Path(self.align_config.heads_file))
+            if self.config.demonstrations:
+                self.aligner.show(load_demonstrations(self.config.demonstrations))
         self.publish_heads()
         self.take_in()
 
@@ -145,8 +151,24 @@ class AlignmentNode(FurlNode):
         except ValueError as error:
             self.count_bad('bad observations', str(error))
             return
-        if self.joins[source].add_observation(sensed) and self.joins[source].in_flight:
+        if sensed.discarded:
+            self.discard(sensed, source)
+        elif self.joins[source].add_observation(sensed) and self.joins[source].in_flight:
             self.take_in()
+
+    def discard(self, sensed: Sensed, source: str) -> None:
+        """The operator has thrown an episode away: none of its frames teaches anything."""
+        join = self.joins[source]
+        if join.has_passed(sensed.stamp):
+            return
+        join.discard(sensed)
+        if self.aligner is None:
+            return
+        if self.episodes.get(source) == sensed.episode:
+            self.aligner.forget_episode(source)
+        if not join.waiting:
+            self.newest[source] = max(self.newest[source], sensed.stamp)
+            self.publish_heads()
 
     def on_score(self, message: FrameScore, source: str) -> None:
         """Take a score; it may complete a step."""

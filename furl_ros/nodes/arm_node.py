@@ -11,6 +11,7 @@ import reprlib
 import sys
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -20,10 +21,10 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
-from std_msgs.msg import Bool, String
+from std_msgs.msg import Bool, Empty, String
 from std_srvs.srv import SetBool, Trigger
 
-from furl_interfaces.msg import Action, Observation, SourceInfo
+from furl_interfaces.msg import Action, FrameScore, Observation, SourceInfo
 from furl_interfaces.srv import Reset
 from furl_ros.bridge.arm_commands import ArmCommands
 from furl_ros.bridge.arm_sensing import subscribe
@@ -38,6 +39,7 @@ from furl_ros.bridge.serving import Serving
 from furl_ros.bridge.steps import to_observation
 from furl_ros.core.arm.action import ActionMap
 from furl_ros.core.arm.episodes import FAILURE, SUCCESS, Episodes, Outcome, Phase, ResetStep
+from furl_ros.core.arm.judge import Judge
 from furl_ros.core.arm.limits import ArmState, Limits
 from furl_ros.core.arm.profile import CALL_SERVICE, MOVE, WAIT_FOR_READY
 from furl_ros.core.arm.profile_reading import read_profile
@@ -46,7 +48,8 @@ from furl_ros.core.arm.sensing import FieldError, Layout, read_fields
 from furl_ros.core.health import Level
 from sim.config import MINUS_ONE_ZERO
 
-ACTION, POSITIONS = 'action', 'joint positions'
+ACTION, POSITIONS, OPERATOR = 'action', 'joint positions', 'operator'
+LET_GO_S = 0.3  # seconds after which an operator who says nothing has let go
 ANSWERED = 8  # newest observations that an action may still answer
 AHEAD_S = 1.0  # seconds that stamps of others may be ahead of our clock
 LEAVING_S = 2.0  # seconds that the executor's thread waits for the arm to stand still
@@ -75,6 +78,7 @@ class ArmNode(FurlNode):
         }
         self.limits, self.actions = Limits(self.profile), ActionMap(self.profile)
         self.episodes = Episodes(self.profile.episode)
+        self.judge = Judge(self.profile.episode.judge)
         self.commands = ArmCommands(self, self.profile, self.show if self.config.dry_run else None)
 
         self.asked: tuple[Reset.Response, Future, bool] | None = None
@@ -85,7 +89,9 @@ class ArmNode(FurlNode):
         self.answerable: deque[int] = deque(maxlen=ANSWERED)
         self.action: np.ndarray | None = None  # the newest one, not carried out yet
         self.done = np.zeros(self.actions.size, np.float32)  # what the last step carried out
-        self.wanted = NO_ACTION  # and what it had been asked for
+        self.asked_action = NO_ACTION  # and what it had been asked for
+        self.driven: tuple[np.ndarray, float] | None = None  # the operator's action, and its time
+        self.intervened = False  # the last step carried out an action of his
         self.newest = 0  # stamp of the newest observation
         self.on_its_way = False  # to where episodes begin
         self.moving = False  # commands were sent that a hold has not followed yet
@@ -102,6 +108,10 @@ class ArmNode(FurlNode):
         self.listen(Action, 'action', self.on_action, LOCKSTEP)
         self.listen(DiagnosticArray, '/diagnostics', self.on_diagnostics, EVENTS)
         self.listen(String, 'camera_seen', self.on_camera, EVENTS)
+        self.listen(Action, 'operator_action', self.on_operator, EVENTS)
+        if self.judge.is_asked:
+            self.listen(FrameScore, 'frame_score', self.on_score, ALIGNED)
+        self.listen(Empty, 'operator_heartbeat', self.on_heartbeat, EVENTS)
         # However it is sent: kept for who comes late, reliably, or neither.
         for kind in (LATCHED, EVENTS, SENSOR):
             self.create_subscription(
@@ -121,6 +131,8 @@ class ArmNode(FurlNode):
         self.serve('~/clear', lambda: self.safety.clear(time.monotonic()))
         self.serve('~/estop', self.press, self.inbox.put_first)
         self.serve('~/ready', self.say_ready)
+        self.serve('~/end', lambda: self.end(discard=False))
+        self.serve('~/rerecord', lambda: self.end(discard=True))
         self.pause_client = None
         if self.profile.command.pause_service and not self.config.dry_run:
             self.pause_client = self.create_client(SetBool, self.profile.command.pause_service)
@@ -138,6 +150,7 @@ class ArmNode(FurlNode):
             run=self.run_id,
             task=self.profile.name,
             state_size=self.layouts['observation'].size,
+            proprioception=array('I', self.layouts['observation'].proprioception),
             action_low=to_float_field(-ones),
             action_high=to_float_field(ones),
             control_period=self.period,
@@ -270,6 +283,42 @@ class ArmNode(FurlNode):
     def say(self, label: str) -> str:
         """Somebody calls it a success, or a failure."""
         return '' if self.episodes.label(label) else f'{label} does not count now'
+
+    def end(self, discard: bool) -> str:
+        """~/end, ~/rerecord."""
+        return '' if self.episodes.end(discard) else 'no episode runs'
+
+    def on_score(self, message: FrameScore) -> None:
+        """What the reward says of a frame."""
+        if message.run != self.serving.run or message.status != FrameScore.OK:
+            return
+        solved = self.judge.see(to_ns(message.header.stamp), message.reward)
+        if solved and self.judge.ends_episodes:
+            self.episodes.label(SUCCESS, judged=True)
+
+    def on_heartbeat(self, _: Empty) -> None:
+        """The operator is there."""
+        self.safety.heard(OPERATOR, time.monotonic())
+
+    def on_operator(self, message: Action) -> None:
+        """The operator drives; with an empty action he lets go."""
+        action = np.asarray(message.action, np.float32)
+        if not action.size:
+            self.driven = None
+            return
+        if action.shape != (self.actions.size,) or not np.isfinite(action).all():
+            text = f'{action.size} values; accepted: {self.actions.size} finite ones, or none'
+            self.count_bad("bad operator's actions", text)
+            return
+        self.driven = action, time.monotonic()
+
+    def wanted(self, now: float) -> tuple[np.ndarray | None, bool]:
+        """The action to be carried out, if there is one, and whether it is the operator's."""
+        action, self.action = self.action, None
+        if self.driven is not None and now - self.driven[1] <= LET_GO_S:
+            return self.driven[0], True
+        self.driven = None
+        return action, False
 
     def say_ready(self) -> str:
         """The person has put everything in its place."""
@@ -405,6 +454,8 @@ class ArmNode(FurlNode):
         if self.now is not None:
             self.observe(outcome, now)
         if outcome is not None:
+            if outcome.terminated and not outcome.judged:
+                self.judge.compare(outcome.success)
             self.get_logger().info(f'episode {self.episode}: {outcome.reason}')
             self.end_episode()
 
@@ -458,11 +509,14 @@ class ArmNode(FurlNode):
         self.on_its_way = False
         self.layouts['observation'].restart()
         self.end_episode()
-        self.done, self.wanted = np.zeros(self.actions.size, np.float32), NO_ACTION
+        self.done, self.asked_action = np.zeros(self.actions.size, np.float32), NO_ACTION
+        self.intervened = False
         self.episode += 1
         self.evaluation = self.asked is not None and self.asked[2]
         self.safety.resume(ACTION, now)
         self.observe(None, now)
+        if self.now is not None:
+            self.judge.begin(self.now.stamp)
         if self.now is None or self.asked is None:
             self.safety.stop('nothing is sensed', now)
             return
@@ -485,7 +539,7 @@ class ArmNode(FurlNode):
             previous, step, action, wanted = stamp, 0, NO_ACTION, NO_ACTION
         else:
             previous, step = self.now.stamp, self.now.step + 1
-            action, wanted = self.done, self.wanted
+            action, wanted = self.done, self.asked_action
         reward = float(success) - (self.config.success_reward == MINUS_ONE_ZERO)
         self.now = Sensed(
             stamp,
@@ -499,6 +553,9 @@ class ArmNode(FurlNode):
             outcome is not None and outcome.terminated,
             outcome is not None and outcome.truncated,
             self.evaluation,
+            outcome is not None and outcome.discarded,
+            self.intervened and step > 0,
+            outcome is not None and outcome.judged,
             wanted,
         )
         message = to_observation(self.now, self.profile.workspace.frame, 0)
@@ -511,7 +568,7 @@ class ArmNode(FurlNode):
         state = self.arm_state(now)
         if state is None:
             return
-        action, self.action = self.action, None
+        action, self.intervened = self.wanted(now)
         if action is None and self.now.step > 0:
             self.counts['steps without a fresh action'] += 1
         wanted = np.zeros(self.actions.size) if action is None else action
@@ -525,7 +582,7 @@ class ArmNode(FurlNode):
             self.safety.stop(limited.stop, now)
         if limited.command is not None:
             self.done = self.actions.carried_out(limited.command)
-            self.wanted = np.clip(wanted, -1, 1).astype(np.float32)
+            self.asked_action = np.clip(wanted, -1, 1).astype(np.float32)
             self.layouts['observation'].acted(self.done)
             self.moving = True
             self.commands.send(limited.command)
@@ -593,6 +650,9 @@ class ArmNode(FurlNode):
             'messages_waiting': self.inbox.waiting,
             **{f'cut by {name}': count for name, count in list(self.cut.items())},
         }
+        if self.judge.is_asked:
+            values['judge/agreement'] = round(self.judge.agreement, 3)
+            values |= {f'judge/{name}': n for name, n in list(self.judge.counts.items())}
         if jitters:
             late = jitters[len(jitters) * 99 // 100]
             values['jitter_p50_ms'] = round(1e3 * jitters[len(jitters) // 2], 3)

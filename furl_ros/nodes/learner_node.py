@@ -39,11 +39,13 @@ from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.bridge.source import Source, SourceError
 from furl_ros.bridge.status import SAY_AGAIN_S, Status
-from furl_ros.bridge.steps import spaces_of
+from furl_ros.bridge.steps import proprioception_of, spaces_of
 from furl_ros.core.config import ScoringConfig, TrainConfig
+from furl_ros.core.demonstrations import load_demonstrations
 from furl_ros.core.episodes import Episodes
 from furl_ros.core.health import Age, Level, Rate, count_not_finite, disk_left_megabytes
 from furl_ros.core.methods import METHODS
+from furl_ros.core.observe import STATE, check_observe
 from furl_ros.core.pacing import Due, Pace, Pacing
 from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import Changes, RunFolder, find_checkpoint
@@ -55,7 +57,7 @@ from furl_ros.core.success import describe, summarize
 from furl_ros.core.trainer import Episode, Trainer, Trial
 
 # Live settings that change what is learned.
-OF_LEARNING = ('rho', 'partner_noise', 'success_share')
+OF_LEARNING = ('rho', 'partner_noise', 'success_share', 'demonstration_share')
 
 
 class LearnerNode(FurlNode):
@@ -78,10 +80,12 @@ class LearnerNode(FurlNode):
         self.checkpoint = find_checkpoint(self.config.resume) if self.config.resume else None
 
         total_steps = self.train_config.total_steps
-        scored, in_pairs = self.method.vlm, self.scoring.scoring in PAIRED
+        check_observe(self.train_config.observe, self.method.vlm, self.train_config.method)
+        scored, sees = self.method.vlm, self.train_config.observe != STATE
+        in_pairs = scored and (self.scoring.scoring in PAIRED or sees)
         self.inbox = Inbox()
         self.sources = [
-            Source(self, self.inbox, index, name, scored, scored and in_pairs)
+            Source(self, self.inbox, index, name, scored, in_pairs, sees)
             for index, name in enumerate(self.config.sources)
         ]
         self.alignment = Alignment(
@@ -95,7 +99,7 @@ class LearnerNode(FurlNode):
         )
         self.evaluator: EvaluationRobot | None = None
         if self.config.eval_source and self.train_config.eval_every:
-            self.evaluator = robot_apart(self, self.config.eval_source, care)
+            self.evaluator = robot_apart(self, self.config.eval_source, care, sees)
         self.own_robot = EvaluationRobot(self.sources[0], self.inbox, care)
         self.live.add(TrainConfig, self.on_change, self.check_change)
         self.status = Status(self, self.inbox, self.config, self.alignment, total_steps)
@@ -237,13 +241,20 @@ class LearnerNode(FurlNode):
         if not self.await_others():
             return False
         try:
-            spaces = spaces_of(self.sources[0].info)
+            info = self.sources[0].info
+            spaces, proprioception = spaces_of(info), proprioception_of(info)
         except ValueError as error:
             raise SettingError(f'source_info cannot be used: {error}') from None
         text, goal, baseline = self.alignment.embeddings
-        trainer = Trainer(self.train_config, *spaces, text, self.scoring, goal, baseline)
+        trainer = Trainer(
+            self.train_config, *spaces, text, self.scoring, goal, baseline, proprioception
+        )
+        if self.evaluator is not None and trainer.input.sees:
+            self.evaluator.expect(len(text))
         if self.checkpoint is not None:
             trainer.load(self.checkpoint)
+        elif self.train_config.demonstrations:
+            trainer.show(load_demonstrations(self.train_config.demonstrations))
         self.alignment.begin(trainer, lambda prompt: self.tell_change('prompt', prompt))
         self.stages, steps = trainer.stages, trainer.steps
         run_config = yaml.safe_load(self.config.run_config) or {}
@@ -428,6 +439,8 @@ class LearnerNode(FurlNode):
             vlm_return=episode.vlm_return,
             success_any_step=episode.success_any_step,
             success_last_step=episode.success_last_step,
+            intervened=episode.intervened,
+            judged=episode.judged,
             phase=episode.phase,
         )
         message.header.stamp = to_time(stamp)
@@ -458,7 +471,9 @@ class LearnerNode(FurlNode):
         self.status.publish()
         try:
             with self.stages('evaluate'):
-                evaluation = self.trainer.evaluate(robot.reset, robot.step, seeds, tell)
+                evaluation = self.trainer.evaluate(
+                    robot.reset, robot.step, seeds, tell, lambda _: robot.sight
+                )
         finally:
             self.status.state, self.status.detail = before
         self.reporter.evaluation(evaluation)
@@ -532,6 +547,7 @@ class LearnerNode(FurlNode):
             'in_flight': sum(source.in_flight for source in self.sources),
             'messages_waiting': self.inbox.waiting,
             'silent_s': 0.0,
+            'sight_age_s': round(max(source.sight_age for source in self.sources), 3),
             'disk_left_mb': round(disk_left_megabytes(Path(self.config.run_folder).expanduser())),
         }
         if self.trainer is not None:

@@ -7,6 +7,7 @@ on at ``control_rate`` with the newest action.
 
 import sys
 import time
+from array import array
 
 import numpy as np
 from geometry_msgs.msg import Point
@@ -87,6 +88,7 @@ class SimNode(FurlNode):
             run=self.run_id,
             task=self.sim_config.task,
             state_size=int(self.env.observation_space.shape[0]),
+            proprioception=array('I', self.env.proprioception),
             action_low=to_float_field(self.env.action_space.low),
             action_high=to_float_field(self.env.action_space.high),
             control_period=(

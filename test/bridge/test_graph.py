@@ -121,6 +121,7 @@ def test_a_name_stands_for_one_thing():
         'sources',
         'resume',
         'run_folder',
+        'demonstrations',
         'deterministic',
         'gather',
         'torch_threads',

@@ -40,7 +40,8 @@ class Robot:
         self.period_ns, self.newest = PERIOD, 0
         self.todo, self.ready, self.wait_for = None, deque(), set()
         self.resetting = self.waits_for_scores = False
-        self.is_over = self.restarted = False
+        self.is_over = self.restarted = self.blind = self.discarded = False
+        self.sight, self.lags = np.zeros(width, np.float32), {}
         self.silent_for, self.alignment_lead, self.retries = 0.0, 0, 0
         self.seeds, self.acted = [], []
         self.cuts = False
@@ -59,6 +60,9 @@ class Robot:
 
     def retry(self):
         self.retries += 1
+
+    def lag_at(self, stamp):
+        return self.lags.get(stamp, 0)
 
     def act(self, action, agent):
         before = self.todo
@@ -91,6 +95,8 @@ class Robot:
             success=step == LENGTH,
             terminated=False,
             last=step == LENGTH,
+            intervened=False,
+            judged=False,
         )
         self.todo = None if self.now.last else self.now
 

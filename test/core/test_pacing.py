@@ -15,6 +15,7 @@ class Robot:
     name: str = ''
     lockstep: bool = True
     todo: object | None = 'an observation'
+    blind: bool = False
     in_flight: int = 0
     resetting: bool = False
     silent_for: float = 0.0
@@ -102,6 +103,20 @@ def test_the_alignment_is_waited_for_and_that_is_said():
     assert wait == ('waiting for alignment_node: 220 observations behind', None)
     robot.todo = None  # it is not for the alignment that nothing happens
     assert pacing.find_waits() == []
+
+
+@pytest.mark.parametrize('lockstep', [True, False])
+@pytest.mark.parametrize('deterministic', [False, True])
+def test_a_policy_that_sees_waits_until_it_does(deterministic, lockstep):
+    robot = Robot(lockstep=lockstep, blind=True)
+    case = Case(Pace(deterministic), [robot], target=0)
+    pacing = case.pacing()
+    assert not pacing.may_act(robot, 0.0)
+    assert not pacing.must_foresee(robot)
+    robot.blind = False
+    assert pacing.must_foresee(robot) == deterministic
+    pacing.target = 10
+    assert pacing.may_act(robot, 0.0)
 
 
 @pytest.mark.parametrize('scores', [False, True])

@@ -58,11 +58,14 @@ def test_shapes_and_types_of_a_batch():
         'embeddings': (7, 4),
         'returns': (7, 1),
         'previous_embeddings': (0, 0),
+        'seen': (0, 0),
+        'next_seen': (7, 4),
         'discounts': (7, 1),
         'succeeded': (7, 1),
     }
-    assert {value.dtype for value in batch[:-1]} == {torch.float32}
-    assert batch.succeeded.dtype == torch.bool
+    kinds = {name: value.dtype for name, value in batch._asdict().items()}
+    assert kinds.pop('succeeded') == torch.bool
+    assert set(kinds.values()) == {torch.float32}
 
 
 def test_a_batch_is_safe_from_later_transitions():
@@ -467,3 +470,54 @@ class TestPreviousEmbeddings:
             replay.restore(filled(5).state())
         assert '\n' not in str(caught.value)
         assert replay.written == 0
+
+
+class TestLags:
+    """What a policy saw may be older than the frame of its observation."""
+
+    def replay(self, lags, capacity=20, n_step=1):
+        """One episode; the frame of observation t is t everywhere, and so is state t."""
+        replay = Replay(capacity, 1, 1, 2, keeps_previous=True, n_step=n_step)
+        for t, lag in enumerate(lags):
+            frames = np.full(2, t + 1), np.full(2, t)
+            state = np.array([t]), np.zeros(1), np.array([t + 1])
+            replay.add(
+                Transition(*state, 0.0, False, False, frames[0], t, 0, 0, t + 1, frames[1], lag)
+            )
+        return replay
+
+    def drawn(self, replay):
+        batch = replay.sample(np.random.default_rng(0), 300)
+        rows = zip(batch.states[:, 0], batch.seen[:, 0], batch.next_seen[:, 0], strict=True)
+        return {int(state): (int(seen), int(after)) for state, seen, after in rows}
+
+    def test_without(self):
+        assert self.drawn(self.replay([0] * 6)) == {t: (t, t + 1) for t in range(6)}
+
+    def test_by_hand(self):
+        # At observation 3 the policy saw frame 1, at 5 frame 4.
+        seen = self.drawn(self.replay([0, 1, 0, 2, 0, 1, 0]))
+        assert [seen[t][0] for t in range(7)] == [0, 0, 2, 1, 4, 4, 6]
+        # What it sees next is what it saw when it acted next; at the end as late as before.
+        assert [seen[t][1] for t in range(7)] == [0, 2, 1, 4, 4, 6, 7]
+
+    def test_of_steps_ahead(self):
+        seen = self.drawn(self.replay([0, 0, 0, 1, 0, 0], n_step=3))
+        assert seen[0] == (0, 2)
+        assert seen[1] == (1, 4)
+
+    def test_before_the_first_frame_there_is_none(self):
+        assert self.drawn(self.replay([3, 3]))[1] == (0, 0)
+
+    def test_they_are_saved(self):
+        replay = self.replay([0, 1, 0, 2])
+        other = self.replay([0])
+        other.restore(replay.state())
+        assert self.drawn(other) == self.drawn(replay)
+
+    def test_of_a_checkpoint_without_them(self):
+        state = self.replay([0, 0]).state()
+        del state['lag']
+        other = self.replay([1])
+        other.restore(state)
+        assert self.drawn(other) == {0: (0, 1), 1: (1, 2)}

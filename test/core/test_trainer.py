@@ -839,3 +839,88 @@ def test_who_acts_is_told_in_the_words_of_the_episodes():
         assert told['agent'] == one.end_episode(0, number).phase
         assert told['replay_size'] == CONFIG.warmup_steps + 3
         assert told['rho'] == CONFIG.rho
+
+
+class TestPoliciesThatSee:
+    """Nets are given proprioception and the embedding of the newest frame."""
+
+    def one(self, observe='embedding', **changes):
+        config = dataclasses.replace(CONFIG, observe=observe, **changes)
+        made = Trainer(config, STATES, ACTIONS, TEXT, PROGRESS, GOAL, BASELINE, (0, 2))
+        made.set_heads(RewardHeads((WIDTH, 8, 4), seed=1), 1)
+        return made
+
+    def play(self, one, length=LENGTH):
+        number = one.start_episode()
+        for index in range(length):
+            seen = frame(one, index)
+            action, _ = one.act(state_of(index), index, embedding=seen)
+            step(one, index, action=action, episode=number)
+            while one.owed > 0:
+                one.update()
+        one.end_episode(0, number)
+
+    @pytest.mark.parametrize(('observe', 'width'), [('embedding', 2 + WIDTH), ('both', 3 + WIDTH)])
+    def test_the_batch_is_what_was_acted_on(self, observe, width):
+        one = self.one(observe, warmup_steps=LENGTH)
+        self.play(one)
+        recorder = Recorder(one)
+        one.relay_update = recorder
+        one.update()
+        ((batch, _),) = recorder.calls
+        assert batch.states.shape == batch.next_states.shape == (CONFIG.batch_size, width)
+        known = {
+            round(float(state_of(t)[0]), 4): one.input.one(state_of(t), frame(one, t))
+            for t in range(LENGTH + 1)
+        }
+        for inputs in (*batch.states.numpy(), *batch.next_states.numpy()):
+            assert inputs == pytest.approx(known[round(float(inputs[0]), 4)], abs=2e-3)
+
+    def test_they_act_by_what_they_see(self):
+        one = self.one(warmup_steps=1)
+        one.start_episode()
+        one.act(state_of(0), 0, embedding=frame(one, 0))
+        acts = [one._best_action(state_of(1), frame(one, index)) for index in (1, 2)]
+        assert not np.allclose(*acts)
+        # Of the state they know no more than what the robot senses of itself.
+        other = state_of(1) + np.array([0, 5, 0], np.float32)
+        assert np.array_equal(acts[0], one._best_action(other, frame(one, 1)))
+
+    def test_they_are_evaluated_by_what_they_see(self):
+        one = self.one()
+        robot, looks = EvaluationRobot({1: [4]}), []
+
+        def look(now):
+            looks.append(now)
+            return np.ones(WIDTH, np.float32)
+
+        one.evaluate(robot.reset, robot.step, [1], look=look)
+        assert len(looks) == len(robot.actions) == 4
+
+    def test_the_scale_of_states_and_that_of_embeddings_are_apart(self):
+        one = self.one('both', normalize_states=True)
+        self.play(one)
+        mean, scale = one.normalizer
+        assert mean.shape == scale.shape == (3 + WIDTH,)
+        states = one.replay.arrays['state'][:11].astype(np.float64)
+        assert scale[2] == pytest.approx(0.1 * states.std(0).max(), rel=1e-3)
+
+    def test_checkpoints(self, tmp_path):
+        one = self.one(normalize_states=True)
+        self.play(one)
+        for name in ('first', 'whole', 'resumed'):
+            (tmp_path / name).mkdir()
+        one.save(tmp_path / 'first')
+        self.play(one)
+        whole = everything(one, tmp_path / 'whole')
+        other = self.one(normalize_states=True)
+        other.load(tmp_path / 'first')
+        self.play(other)
+        assert_same(whole, everything(other, tmp_path / 'resumed'))
+        zipped = tmp_path / 'first' / 'vlm_agent.zip'
+        loaded = stable_baselines3.SAC.load(zipped, device='cpu')
+        assert loaded.observation_space.shape == (2 + WIDTH,)
+
+    def test_a_method_without_a_model(self):
+        with pytest.raises(SettingError, match="observe is 'embedding' with method sac"):
+            trainer('sac', observe='embedding')

@@ -14,6 +14,7 @@ import numpy as np
 from furl_ros.core.arm.profile import MOVE, WAIT_FOR_READY, Episode
 
 SUCCESS, FAILURE = 'success', 'failure'
+ENDED, THROWN_AWAY = 'ended by the operator', 'thrown away by the operator'
 
 
 class Phase(enum.Enum):
@@ -43,6 +44,10 @@ class Outcome(NamedTuple):
     truncated: bool
     """Time or an abort ended it: the value beyond counts."""
     reason: str
+    discarded: bool = False
+    """The operator threw it away."""
+    judged: bool = False
+    """The reward says that it is a success; nobody else has."""
 
 
 class Episodes:
@@ -66,7 +71,8 @@ class Episodes:
         self._began = 0.0
         # Unknown until a topic has spoken: what it says first may be long over.
         self._levels: dict[str, bool] = {}
-        self._label = ''
+        self._label = self._ended = ''
+        self._judged = False
 
     def reset(self, now: float) -> None:
         """Begin a reset, whatever is under way: an episode that runs is dropped."""
@@ -119,8 +125,12 @@ class Episodes:
         else:
             self.label(label)
 
-    def label(self, label: str) -> bool:
+    def label(self, label: str, judged: bool = False) -> bool:
         """Somebody says SUCCESS or FAILURE now. The first label of an episode counts.
+
+        Args:
+            label: which.
+            judged: it is the reward that says so.
 
         Returns:
             Whether it counts.
@@ -131,7 +141,7 @@ class Episodes:
         if self._label:
             self.counts[f'{label} after {self._label}'] += 1
             return False
-        self._label = label
+        self._label, self._judged = label, judged
         return True
 
     def tick(self, now: float) -> Outcome | None:
@@ -145,9 +155,15 @@ class Episodes:
             self._check_time(self.step, now)
         if self.phase is not Phase.RUNNING:
             return None
+        if self._ended == THROWN_AWAY:
+            self.phase = Phase.WAITING
+            return Outcome(False, False, True, THROWN_AWAY, True)
         if self._label:
             self.phase = Phase.WAITING
-            return Outcome(self._label == SUCCESS, True, False, self._label)
+            return self._labelled()
+        if self._ended:
+            self.phase = Phase.WAITING
+            return Outcome(False, False, True, ENDED)
         # Written so that a time that is not a number ends it.
         if not now - self._began < self._config.time_limit_s:
             self.phase = Phase.WAITING
@@ -165,9 +181,30 @@ class Episodes:
         if self.phase is not Phase.RUNNING:
             return None
         self.phase = Phase.WAITING
+        if self._ended == THROWN_AWAY:
+            return Outcome(False, False, True, THROWN_AWAY, True)
         if self._label:
-            return Outcome(self._label == SUCCESS, True, False, self._label)
+            return self._labelled()
         return Outcome(False, False, True, reason)
+
+    def _labelled(self) -> Outcome:
+        """How an episode ended that has a label."""
+        reason = f'{self._label}, by the reward' if self._judged else self._label
+        return Outcome(self._label == SUCCESS, True, False, reason, judged=self._judged)
+
+    def end(self, discard: bool) -> bool:
+        """The operator ends the running episode, at the next control step.
+
+        Args:
+            discard: throw it away: it is recorded again.
+
+        Returns:
+            Whether an episode runs.
+        """
+        if self.phase is not Phase.RUNNING:
+            return False
+        self._ended = THROWN_AWAY if discard else ENDED
+        return True
 
     def take_error(self) -> str:
         """Why the last reset came to nothing, told once; '' otherwise."""
@@ -180,7 +217,7 @@ class Episodes:
             self.step = ResetStep(self._to_do.pop(0), self._steps, now)
             return
         self.step, self.phase = None, Phase.RUNNING
-        self._began, self._label = now, ''
+        self._began, self._label, self._ended = now, '', ''
 
     def _give_up(self, reason: str) -> None:
         self.phase, self.step, self.error = Phase.WAITING, None, reason

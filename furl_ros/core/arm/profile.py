@@ -174,6 +174,11 @@ class Source:
     stale_s: float = setting(
         0.5, 'Seconds after which a value is too old to act on.', low=1e-3, high=3600
     )
+    scene: bool = setting(
+        False,
+        'It tells of the scene and not of the robot itself: a policy that sees (observe:=embedding)'
+        ' is not given it.',
+    )
 
 
 @dataclass(frozen=True)
@@ -223,6 +228,26 @@ class Reset:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """Success as the reward sees it (frame_score), beside or instead of a person's word."""
+
+    frames: int = setting(
+        0,
+        'Frames in a row above the threshold that are a success; 0: nobody looks.',
+        low=0,
+        high=1_000,
+    )
+    threshold: float = setting(
+        0.9, 'Reward through the heads above which a frame counts.', low=-1, high=1
+    )
+    ends: bool = setting(
+        True,
+        'Such a success ends the episode, marked as judged; false: it is only compared with what'
+        ' the operator says (agreement in the diagnostics of arm_node).',
+    )
+
+
+@dataclass(frozen=True)
 class Episode:
     """When an episode ends, and what happens then."""
 
@@ -231,6 +256,7 @@ class Episode:
     success_service: str = setting('', 'std_srvs/Trigger, offered to whoever sees a success.')
     failure_topic: str = setting('', 'std_msgs/Bool that becomes true at a failure.')
     failure_service: str = setting('', 'std_srvs/Trigger, offered to whoever sees a failure.')
+    judge: Judge = section(Judge, 'Success by the reward itself.')
     reset: Reset = section(Reset, 'What happens between two episodes.')
 
 
@@ -274,6 +300,12 @@ class Watchdogs:
     camera_s: float = setting(1.0, 'Silence of a camera that is used.', low=0, high=60)
     nodes_s: float = setting(5.0, 'Silence of one of the nodes.', low=0, high=600)
     nodes: tuple[str, ...] = setting((), 'Nodes whose diagnostics are watched.', item=str)
+    operator_s: float = setting(
+        0.0,
+        'Silence of the operator (operator_heartbeat); 0: nobody has to be there.',
+        low=0,
+        high=60,
+    )
     loop_s: float = setting(0.5, 'Standstill of the control loop itself.', low=0.01, high=60)
 
 
@@ -345,6 +377,7 @@ class Profile:
         limits = {
             'action': dogs.action_s,
             'joint positions': self.joints.stale_s,
+            'operator': dogs.operator_s,
             **{f'observation {name}': dogs.observation_s for name in sensed},
             **{f'camera {name}': dogs.camera_s for name in self.used_cameras},
             **{f'node {name}': dogs.nodes_s for name in dogs.nodes},

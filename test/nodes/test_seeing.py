@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Policies that see: the learner waits for what they are to see, and a whole graph trains one."""
+
+import time
+
+import numpy as np
+import pytest
+from graph_support import (
+    Probe,
+    assert_clean,
+    checkpoints,
+    launch,
+    new_domain,
+    read_table,
+    read_trainer,
+)
+from learner_stage import LENGTH, WARMUP, WIDTH, Robot, Scored, learner
+from stable_baselines3 import SAC
+
+from furl_interfaces.msg import Action, FrameScore, Observation, SourceInfo
+from furl_ros.bridge.convert import to_float_field, to_ns
+from furl_ros.core.run import load_config
+from sim.envs import HAND
+
+SEES = {'method': 'vlm', 'observe': 'embedding', 'autostart': True}
+
+
+class Proprioceptive(Robot):
+    """Of its three values the second one is its own; the others tell of the scene."""
+
+    def introduce(self):
+        self.infos.publish(
+            SourceInfo(
+                state_size=3,
+                proprioception=[1],
+                action_low=to_float_field(np.array([-2.0, 0.0])),
+                action_high=to_float_field(np.array([2.0, 1.0])),
+                lockstep=True,
+            )
+        )
+
+
+def test_each_action_waits_for_the_score_of_its_frame(tmp_path):
+    with learner(tmp_path, Proprioceptive, total_steps=3 * LENGTH, **SEES) as (probe, robot, node):
+        scored = Scored(probe, robot, scoring='cosine')
+        waiting = []
+        robot.on_sense = lambda: waiting.append(robot.now.stamp)
+        while len(robot.answered) < 12:
+            probe.wait(lambda: waiting, 'an observation')
+            # Long enough for an action, were there no need to see.
+            time.sleep(0.02)
+            number, ends = len(robot.answered), robot.now.step == LENGTH
+            assert robot.now.stamp == waiting[0], 'it has not gone on'
+            scored.send_score(waiting.pop())
+            if not ends:
+                probe.wait(lambda n=number: len(robot.answered) > n, 'an action')
+        probe.wait(lambda: waiting, 'an observation')
+        robot.on_sense = scored.score
+        scored.send_score(waiting.pop())
+        assert node.finish() == 0, node.newest
+    replay, _ = read_trainer(checkpoints(tmp_path / 'run')[-1])
+    # Its own value alone, and each frame once.
+    assert replay['state'].tolist() == [[t] for t in range(LENGTH)] * 3
+    for stamp, embedding in zip(replay['stamp'], replay['embedding'], strict=True):
+        assert embedding == pytest.approx(scored.embedding(int(stamp)), abs=1e-3)
+    assert not replay['lag'].any()
+    policy = SAC.load(tmp_path / 'run' / 'vlm_agent.zip', device='cpu')
+    assert policy.observation_space.shape == (1 + WIDTH,)
+
+
+def test_where_a_frame_cannot_be_scored_the_one_before_is_seen(tmp_path):
+    total = WARMUP + LENGTH
+    with learner(tmp_path, Proprioceptive, total_steps=total, **SEES) as (probe, robot, node):
+        scored = Scored(probe, robot, scoring='cosine')
+
+        def score():
+            # The fifth frame of each episode.
+            if robot.now.step == 5:
+                scored.bad.add(robot.now.stamp)
+            scored.score()
+
+        robot.on_sense = score
+        assert node.finish() == 0, node.newest
+    replay, _ = read_trainer(checkpoints(tmp_path / 'run')[-1])
+    # Neither the step to that frame nor the one from it can be learned from.
+    assert set(replay['step'].tolist()) == set(range(1, LENGTH + 1)) - {5, 6}
+    assert len(robot.answered) > total
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+    """A short training of a policy that sees, with evaluations."""
+    folder = tmp_path_factory.mktemp('seeing') / 'run'
+    with Probe(new_domain()) as probe:
+        order = []
+        for kind, topic in ((FrameScore, 'frame_score'), (Action, 'action')):
+            probe.listen(
+                kind,
+                topic,
+                10_000,
+                lambda m, t=topic: order.append((t, to_ns(m.header.stamp))),
+            )
+        observations = probe.record(Observation, 'observation')
+        with launch(
+            probe.domain,
+            folder.parent,
+            run_folder=folder,
+            task='drawer-close-v3',
+            observe='embedding',
+            total_steps=260,
+            eval_every=200,
+            eval_episodes=1,
+            normalize_states=True,
+        ) as graph:
+            probe.command = graph
+            assert_clean(graph, processes=5)
+    return folder, observations, order
+
+
+def test_no_pose_of_an_object_is_given_to_the_policy(run):
+    folder, observations, _ = run
+    replay, _ = read_trainer(checkpoints(folder)[-1])
+    states = {to_ns(o.header.stamp): np.array(o.state, np.float32) for o in observations}
+    assert replay['next_state'].shape[1] == len(HAND) == 8
+    for stamp, state in zip(replay['stamp'], replay['next_state'], strict=True):
+        assert np.array_equal(state, states[int(stamp)][list(HAND)])
+    policy = SAC.load(folder / 'vlm_agent.zip', device='cpu')
+    assert policy.observation_space.shape == (8 + replay['embedding'].shape[1],)
+
+
+def test_it_acts_on_what_was_scored(run):
+    """On the wire, each action comes after the score of its frame."""
+    _, _, order = run
+    place = {event: number for number, event in enumerate(order)}
+    acted = [stamp for topic, stamp in order if topic == 'action']
+    assert len(acted) >= 260
+    assert all(place['frame_score', s] < place['action', s] for s in acted)
+
+
+def test_it_is_evaluated_on_frames_of_its_own(run):
+    folder, _, _ = run
+    assert [int(row['total_steps']) for row in read_table(folder / 'evaluations.csv')] == [200, 260]
+    assert load_config(folder)['gather'] == 0

@@ -61,8 +61,9 @@ def test_shapes_and_types_of_a_batch():
         'discounts': (7, 1),
         'succeeded': (7, 1),
     }
-    assert {value.dtype for value in batch[:-1]} == {torch.float32}
-    assert batch.succeeded.dtype == torch.bool
+    kinds = {name: value.dtype for name, value in batch._asdict().items()}
+    assert kinds.pop('succeeded') == torch.bool
+    assert set(kinds.values()) == {torch.float32}
 
 
 def test_a_batch_is_safe_from_later_transitions():

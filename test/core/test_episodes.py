@@ -155,9 +155,7 @@ def test_nothing_is_taken_in_beyond_the_end_of_a_run():
     robot.act(np.zeros(2, np.float32), 'vlm')
     assert robot.ready
     assert one.episodes.take_in(robot) is None
-    assert one.trainer.steps == 5
-    one.train(8)
-    assert one.trainer.replay.arrays['step'][:8].tolist() == list(range(1, 9))
+    assert one.trainer.steps == len(one.trainer.replay) == 5
 
 
 def test_each_episode_has_its_seed_and_every_step_is_learned_from():

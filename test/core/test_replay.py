@@ -265,9 +265,11 @@ def test_termination_is_kept():
 
 
 def test_every_field_is_stored():
-    replay = filled(13)
+    replay = filled(12)
+    added = transition(12)._replace(asked_action=np.array([0.7], np.float32))
+    replay.add(added)
     stored = {name: array[2] for name, array in replay.arrays.items()}
-    for name, value in transition(12)._asdict().items():
+    for name, value in added._asdict().items():
         if name == 'previous_embedding':
             continue
         assert np.array_equal(stored[name], np.asarray(value, stored[name].dtype)), name

@@ -159,7 +159,7 @@ def count(stage, name):
 @KINDS
 def test_observations_carry_what_was_carried_out(stage, kind):
     with arm_node(stage, robot(kind)):
-        generator, asked = np.random.default_rng(0), []
+        generator, asked = np.random.default_rng(0), [slow(kind)]
         stage.begin(slow(kind))
 
         def policy(_):

@@ -37,7 +37,7 @@ class Inbox:
             self.dropped += 1
 
     def put_first(self, handler: Callable[..., Any], *arguments: Any) -> None:
-        """As ``put``, before all that waits: for what cannot wait its turn."""
+        """As ``put``, before all that waits, and never dropped: for calls, which are answered."""
         self._first.put((handler, arguments))
         # Wakes who waits, and finds nothing left to do.
         self._queue.put((self._go_first, ()))

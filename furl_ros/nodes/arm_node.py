@@ -129,7 +129,7 @@ class ArmNode(FurlNode):
         self.serve('~/arm', self.try_to_arm)
         self.serve('~/disarm', self.disarm)
         self.serve('~/clear', lambda: self.safety.clear(time.monotonic()))
-        self.serve('~/estop', self.press, self.inbox.put_first)
+        self.serve('~/estop', self.press)
         self.serve('~/ready', self.say_ready)
         self.serve('~/end', lambda: self.end(discard=False))
         self.serve('~/rerecord', lambda: self.end(discard=True))
@@ -165,11 +165,8 @@ class ArmNode(FurlNode):
         """Subscribe; the main thread handles what comes."""
         self.create_subscription(kind, topic, lambda m: self.inbox.put(handler, m), qos)
 
-    def serve(
-        self, name: str, act: Callable[[], str], put: Callable[..., None] | None = None
-    ) -> None:
+    def serve(self, name: str, act: Callable[[], str]) -> None:
         """Offer a Trigger that the main thread carries out; ``act`` returns '' or why not."""
-        put = put or self.inbox.put
 
         def answer(future: Future) -> None:
             future.set_result(act())
@@ -177,7 +174,7 @@ class ArmNode(FurlNode):
 
         async def call(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             future = Future(executor=self.executor)
-            put(answer, future)
+            self.inbox.put_first(answer, future)
             response.message = await future
             response.success = not response.message
             return response
@@ -187,7 +184,7 @@ class ArmNode(FurlNode):
     async def on_reset(self, request: Reset.Request, response: Reset.Response) -> Reset.Response:
         """Answered when the episode has begun, which may take a person's time."""
         future = Future(executor=self.executor)
-        self.inbox.put(self.ask, request, response, future)
+        self.inbox.put_first(self.ask, request, response, future)
         return await future
 
     # In the main thread: what came
@@ -493,7 +490,9 @@ class ArmNode(FurlNode):
             self.get_logger().info(f'waiting for {self.get_name()}/ready: is everything in place?')
         else:
             future = self.reset_client.call_async(Trigger.Request())
-            future.add_done_callback(lambda done: self.inbox.put(self.on_step_done, step, done))
+            future.add_done_callback(
+                lambda done: self.inbox.put_first(self.on_step_done, step, done)
+            )
 
     def on_step_done(self, step: ResetStep, done: Future) -> None:
         """The robot's own reset has answered."""

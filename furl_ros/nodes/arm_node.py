@@ -36,6 +36,7 @@ from furl_ros.bridge.node import ERROR, OK, FurlNode, run
 from furl_ros.bridge.parameters import declare
 from furl_ros.bridge.qos import ALIGNED, EVENTS, LATCHED, LOCKSTEP, SENSOR
 from furl_ros.bridge.serving import Serving
+from furl_ros.bridge.sockets import only_sockets
 from furl_ros.bridge.steps import to_observation
 from furl_ros.core.arm.action import ActionMap
 from furl_ros.core.arm.episodes import FAILURE, SUCCESS, Episodes, Outcome, Phase, ResetStep
@@ -673,7 +674,8 @@ def main() -> None:
     sys.setswitchinterval(SWITCH_S)
     with contextlib.suppress(PermissionError):
         os.nice(ARM_NICE)
-    sys.exit(run(ArmNode))
+    with only_sockets():
+        sys.exit(run(ArmNode))
 
 
 if __name__ == '__main__':

@@ -5,9 +5,11 @@ import copy
 import itertools
 import json
 import os
+import re
 import signal
 import time
 from array import array
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,6 +55,13 @@ def slow(kind):
     action = np.zeros(SIZES[kind], np.float32)
     action[-1] = 0.1 if kind == 'joint_trajectory' else -0.05
     return action
+
+
+def shared_memory_of(group):
+    """Files of Fast DDS in the shared memory that the processes of a group have open."""
+    inside = [p for p in os.listdir('/proc') if p.isdecimal() and os.getpgid(int(p)) == group]
+    maps = ''.join(Path(f'/proc/{pid}/maps').read_text() for pid in inside)
+    return set(re.findall(r'/dev/shm/fast\w+', maps))
 
 
 def twist(message):
@@ -389,6 +398,13 @@ def test_a_learner_from_the_future_is_refused(stage):
         stage.probe.wait(answer.done, 'the refusal')
         assert answer.result().error_code == Reset.Response.FAILED
         assert 'ahead of the clock' in answer.result().error_msg
+
+
+def test_nobody_that_dies_can_hold_it_up_in_shared_memory(stage):
+    mock_arm = stage.probe.command
+    with arm_node(stage, robot()) as command:
+        assert shared_memory_of(mock_arm.process.pid)
+        assert not shared_memory_of(command.process.pid)
 
 
 def test_calls_are_answered_however_many_messages_wait():

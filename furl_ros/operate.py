@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import select
+import shutil
 import sys
 import termios
 import time
@@ -323,7 +324,7 @@ def run(options: argparse.Namespace) -> int:
                     continue
                 shown, drawn = line, time.monotonic()
                 if sys.stdout.isatty():
-                    width = os.get_terminal_size(sys.stdout.fileno()).columns - 1
+                    width = shutil.get_terminal_size().columns - 1
                     print(f'\r\x1b[2K{line[:width]}', end='', flush=True)
                 else:
                     print(line, flush=True)

@@ -109,14 +109,15 @@ def test_he_ends_an_episode_and_throws_one_away(stage):
     with arm_node(stage, robot('twist')):
         assert not stage.call('end').success
         assert not stage.call('rerecord').success
+        stage.begin(POLICY)
         for service, discarded in (('end', False), ('rerecord', True)):
-            stage.begin(POLICY)
             assert stage.call(service).success
             stage.probe.wait(lambda: stage.observations[-1].truncated, 'the end')
             last = stage.observations[-1]
             assert (last.discarded, last.terminated, last.success) == (discarded, False, False)
+            stage.ask()
+            stage.probe.wait(lambda: stage.observations[-1].step == 3, 'the next episode')
         # What was said before counts no more.
-        stage.begin(POLICY)
         stage.level('success', True)
         assert stage.call('rerecord').success
         stage.probe.wait(lambda: stage.observations[-1].truncated, 'the end')
@@ -180,7 +181,8 @@ def test_what_he_does_in_a_training(tmp_path):
     assert [int(row['episode']) for row in rows] == list(range(len(rows)))
     assert any(float(row['intervened']) > 0.8 for row in rows)
     _, alignment = read_alignment(checkpoints(run)[-1])
-    assert alignment['transitions'] == 160
+    # The robot goes on while the last updates are made; the 20 steps thrown away are not there.
+    assert 160 <= alignment['transitions'] < 180
 
 
 class Terminal:

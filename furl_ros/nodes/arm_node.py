@@ -58,6 +58,7 @@ JITTERS = 2_000  # newest control steps whose jitter the diagnostics tell
 ARM_NICE = -10  # where this user may: what learns beside the arm does not keep it waiting
 SWITCH_S = 0.0005  # seconds that a thread of ours may keep the others from running
 MOST_WAITING = 2_000  # messages that may wait for the control loop; a second of a busy robot
+SILENT_S = 0.001  # seconds: by then who had to speak is too late
 FAREWELLS, FAREWELL_S = 5, 0.02  # how often a leaving node sends the hold, seconds apart
 
 
@@ -402,7 +403,9 @@ class ArmNode(FurlNode):
                     self.counts['control steps missed'] += missed
                     due += missed * self.period
                 while (left := due - time.monotonic()) > 0:
+                    left = min(left, self.safety.patience(time.monotonic()) + SILENT_S)
                     self.inbox.drain(left, left)
+                    self.stop_in_time(time.monotonic())
                 self.inbox.drain(limit=self.period / 4)
                 now = time.monotonic()
                 self.jitters.append(now - due)
@@ -412,6 +415,12 @@ class ArmNode(FurlNode):
             self.farewell()
             self.left.set()
         return 0
+
+    def stop_in_time(self, now: float) -> None:
+        """Between two control steps: an arm whose watchdog runs out does not wait for the next."""
+        watched = self.moving and self.safety.state is State.ARMED
+        if watched and self.safety.check(now) is not State.ARMED:
+            self.hold(now)
 
     def close(self) -> None:
         # Publishers are about to go, also where the executor has failed: first the arm stands.

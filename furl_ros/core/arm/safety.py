@@ -6,6 +6,7 @@ all calls come from one thread.
 """
 
 import enum
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -169,6 +170,17 @@ class Safety:
                     self.stop(f'{name} silent for more than {limit:g} s', now)
         self._checked = now
         return self.state
+
+    def patience(self, now: float) -> float:
+        """Seconds until ``check`` stops an ARMED arm if nobody speaks; infinite when it is none."""
+        if self.state is not State.ARMED:
+            return math.inf
+        ends = [
+            max(self._heard[name], self._resumed.get(name, _NEVER)) + limit
+            for name, limit in self._limits.items()
+            if name not in self._paused
+        ]
+        return max(0.0, min(ends, default=math.inf) - now)
 
     def may_move(self, now: float) -> bool:
         """Whether a command may go to the arm at this time; ``check`` is part of it."""

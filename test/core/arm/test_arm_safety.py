@@ -64,6 +64,24 @@ def test_silence_stops_it():
     assert not safety.may_move(0.53)
 
 
+def test_its_patience_ends_when_it_stops():
+    assert fresh().patience(0.0) == math.inf
+    safety = fresh(state=State.ARMED)
+    assert safety.patience(0.2) == pytest.approx(0.3)
+    safety.heard('action', 0.2)
+    assert safety.patience(0.4) == pytest.approx(0.3)
+    safety.pause('action')
+    assert safety.patience(0.4) == pytest.approx(0.6)
+    safety.pause('camera')
+    assert safety.patience(0.4) == math.inf
+    safety.resume('action', 0.45)
+    assert safety.patience(0.4) == pytest.approx(0.55)
+    assert safety.patience(2.0) == 0.0
+    for now in (0.4, 0.8, 0.95):
+        assert safety.check(now) is State.ARMED
+    assert safety.check(0.951) is State.STOPPED
+
+
 def test_silence_means_nothing_while_it_is_disarmed():
     safety = fresh()
     assert safety.check(100.0) is State.DISARMED

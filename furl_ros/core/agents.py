@@ -57,9 +57,15 @@ def _fold(policy: dict[str, torch.Tensor], mean: torch.Tensor, scale: torch.Tens
 
 
 def unscaled(space: gymnasium.spaces.Box, scaled: np.ndarray) -> np.ndarray:
-    """Map an action from [-1, 1] to the units of an action space, float32 [A]."""
+    """Map an action from [-1, 1] to the units of an action space, float32 [A].
+
+    Where these are its units already, every bit stays.
+    """
     low, high = space.low, space.high
-    return (low + (np.asarray(scaled, np.float32) + 1) / 2 * (high - low)).astype(np.float32)
+    middle, half = (high + low) / 2, (high - low) / 2
+    there = middle + half * np.asarray(scaled, np.float32)
+    # What is rounded beyond a bound is not an action.
+    return np.clip(there, low, high).astype(np.float32)
 
 
 class Agent:

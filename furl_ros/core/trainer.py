@@ -328,9 +328,13 @@ class Trainer:
         return unscaled(self.action_space, scaled)
 
     def scale(self, action: np.ndarray) -> np.ndarray:
-        """Map an action from the environment's units to [-1, 1], float32 [A]."""
+        """Map an action from the environment's units to [-1, 1], float32 [A].
+
+        Where these are its units already, every bit stays: what is learned from is what was done.
+        """
         low, high = self.action_space.low, self.action_space.high
-        return (2 * (np.asarray(action, np.float32) - low) / (high - low) - 1).astype(np.float32)
+        middle, half = (high + low) / 2, (high - low) / 2
+        return ((np.asarray(action, np.float32) - middle) / half).astype(np.float32)
 
     def add(
         self,

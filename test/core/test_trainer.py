@@ -267,6 +267,14 @@ class TestActions:
         np.testing.assert_allclose(one.unscale([1, 1]), ACTIONS.high)
         np.testing.assert_allclose(one.unscale([0, 0]), [1, 2.25])
 
+    def test_every_bit_of_an_action_stays_where_its_units_are_those_of_the_nets(self):
+        box = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float32)
+        one = Trainer(dataclasses.replace(CONFIG, method='sac'), STATES, box, None)
+        done = np.random.default_rng(0).uniform(-1, 1, (1_000, 2)).astype(np.float32)
+        for action in (*done, np.full(2, 1e-30, np.float32)):
+            np.testing.assert_array_equal(one.scale(action), action)
+            np.testing.assert_array_equal(one.unscale(action), action)
+
     def test_warm_up_actions_are_uniform_and_counted(self):
         one = trainer(warmup_steps=2_000)
         one.start_episode()

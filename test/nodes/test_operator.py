@@ -9,8 +9,11 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 from arm_stage import Stage, arm_node, robot
+from geometry_msgs.msg import TwistStamped
 from graph_support import (
+    CONFIG,
     Probe,
     assert_clean,
     checkpoints,
@@ -141,13 +144,15 @@ def test_what_he_does_in_a_training(tmp_path):
     domain, run = new_domain(), tmp_path / 'run'
     with Probe(domain) as probe, run_node(domain, 'mock_arm_node', **SMALL_ARM):
         observations = probe.record(Observation, 'observation')
+        received = probe.record(TwistStamped, 'twist', EVENTS)
         drives = probe.node.create_publisher(Action, 'operator_action', EVENTS)
-        thrown: list[int] = []
+        hand, thrown = np.random.default_rng(0), []
 
         def look(message):
             # He drives every second episode, and throws the third one away in its middle.
             if message.episode % 2:
-                drives.publish(Action(action=to_float_field(HIS), agent='operator'))
+                action = to_float_field(hand.uniform(-1, 1, 3))
+                drives.publish(Action(action=action, agent='operator'))
             if message.episode == 2 and message.step == 20 and not thrown:
                 thrown.append(message.episode)
 
@@ -175,8 +180,15 @@ def test_what_he_does_in_a_training(tmp_path):
     assert [bool(d) for d in replay['demonstration']] == [o.intervened for o in kept]
     driven = [row for row, o in enumerate(kept) if o.intervened]
     assert len(driven) > 20
+    (section,) = yaml.safe_load((CONFIG / 'robot.yaml').read_text()).values()
+    config = section['ros__parameters']['robot']['command']
+    commands = [(to_ns(m.header.stamp), m.twist.linear) for m in received]
     for row in driven:
-        np.testing.assert_array_equal(replay['action'][row], np.array(kept[row].action, np.float32))
+        # What the arm was sent between the two observations, as an action.
+        before, after = to_ns(kept[row].previous_stamp), int(replay['stamp'][row])
+        linear = [twist for stamp, twist in commands if before <= stamp < after][-1]
+        sent = np.array([linear.x, linear.y, linear.z]) * config['twist_units'][0] / config['scale']
+        np.testing.assert_array_equal(replay['action'][row], sent.astype(np.float32))
     rows = read_table(run / 'episodes.csv')
     assert [int(row['episode']) for row in rows] == list(range(len(rows)))
     assert any(float(row['intervened']) > 0.8 for row in rows)

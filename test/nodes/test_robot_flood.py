@@ -13,11 +13,12 @@ BENCH = Path(__file__).parents[2] / 'bench' / 'arm'
 MESSAGES = 200
 TOPICS = {
     *('/action', '/bench/joint_states', '/camera/image_raw', '/camera/image_raw/compressed'),
-    *('/camera_seen', '/diagnostics', '/estop', '/failure', '/observation', '/success'),
-    '/tool_pose',
+    *('/camera_seen', '/diagnostics', '/estop', '/failure', '/observation', '/operator_action'),
+    *('/operator_heartbeat', '/success', '/tool_pose'),
 }
 COUNTED = (
     *('arm_node: actions of another run', 'arm_node: bad actions', 'arm_node: bad values'),
+    "arm_node: bad operator's actions",
     *('arm_node: resets refused', 'arm_node: stamps far from the clock'),
     *('arm_node: unknown cameras', 'camera_node: bad observations', 'camera_node: bad pictures'),
     'camera_node: messages of another run',

@@ -80,7 +80,7 @@ def write_run(
     (folder / 'run.yaml').write_text(yaml.safe_dump(content | changes))
     phases = phases or ['relay'] * len(success)
     rows = [
-        [(i + 1) * LENGTH, 0, i, LENGTH, phase, 0, 'nan', bool(flag), False, 0]
+        [(i + 1) * LENGTH, 0, i, LENGTH, phase, 0, 'nan', bool(flag), False, 0.0, False, 0]
         for i, (flag, phase) in enumerate(zip(success, phases, strict=True))
     ]
     write_csv(folder / 'episodes.csv', EPISODE_COLUMNS, rows)

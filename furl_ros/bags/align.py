@@ -2,6 +2,7 @@
 """The command: ros2 run furl_ros align_bag --success <bags> --failure <bags> --prompt <task>."""
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections import Counter
@@ -30,6 +31,10 @@ DEFAULT_OUT = Path('heads.safetensors')
 METHOD = 'furl'
 # Settings of a run, not of what is learned from recordings.
 OF_A_RUN = ('head_updates_per_step', 'publish_every', 'heads_file')
+LAG = 'lag'
+LAGS, OF_AN_EPISODE = (2, AlignConfig.lag), 0.1
+"""Without --lag: least and largest, and the share of the shortest success that it is. In recordings
+of 14 pictures nothing within ten of them would be put in order."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,8 +72,14 @@ def _parser() -> argparse.ArgumentParser:
     add('--seed', type=int, default=0, help="Of the heads' initial values and the draws.")
     add('--out', type=Path, default=DEFAULT_OUT, help=f'What is written. Default: {DEFAULT_OUT}.')
     add('--json', action='store_true', help='Print one JSON object last.')
+    add(
+        '--lag',
+        type=int,
+        help='Pictures between the two that the pos-pos loss orders. Default: a tenth of the'
+        f' shortest success, from {LAGS[0]} to {LAGS[1]}.',
+    )
     add_picture_arguments(parser)
-    add_arguments(parser, AlignConfig, skip=OF_A_RUN)
+    add_arguments(parser, AlignConfig, skip=(*OF_A_RUN, LAG))
     return parser
 
 
@@ -114,11 +125,16 @@ def run(options: argparse.Namespace) -> int:
     """
     if options.updates < 1:
         raise SettingError(f'updates is {options.updates}; accepted: 1 or more')
+    own_lag = options.lag is None
+    options.lag = AlignConfig.lag if own_lag else options.lag
     config = from_arguments(AlignConfig, options)
     scorer = load_scorer(options.prompt, options.vlm, options.device, None)
     solved = [embed(path, scorer, options) for path in options.success]
     failed = [embed(path, scorer, options) for path in options.failure]
     goal = read_goal(options.goal_image, scorer) if options.goal_image else solved[0][-1]
+    if own_lag:
+        share = OF_AN_EPISODE * min(map(len, solved))
+        config = dataclasses.replace(config, lag=int(np.clip(share, *LAGS)))
     text = scorer.vlm.encode_text(scorer.prompt)
     aligner = Aligner(config, METHOD, text, goal, options.seed, warmup_steps=0)
     for episodes, success in ((solved, True), (failed, False)):
@@ -143,6 +159,7 @@ def run(options: argparse.Namespace) -> int:
         'successes': len(solved),
         'failures': len(failed),
         'pictures': sum(map(len, [*solved, *failed])),
+        'lag': config.lag,
         'losses': {name: round(value, 5) for name, value in losses.items()},
         'rank_correlations': [round(rank, 3) for rank in ranks],
         'reward_at_success': [round(value, 3) for value in ends],

@@ -198,6 +198,14 @@ class TestScore:
 
 
 class TestAlign:
+    @pytest.mark.parametrize(('count', 'given', 'lag'), [(15, [], 2), (40, [], 4), (15, [7], 7)])
+    def test_short_recordings_are_ordered_within(self, tmp_path, capsys, count, given, lag):
+        bag = our_bag(tmp_path / 'good', [image(i, i / count) for i in range(count)])
+        words = ['--success', str(bag), '--prompt', PROMPT, '--updates', '1', '--json']
+        words += [word for number in given for word in ('--lag', str(number))]
+        assert align.main([*words, '--out', str(tmp_path / 'heads.safetensors')]) == 0
+        assert json.loads(capsys.readouterr().out.splitlines()[-1])['lag'] == lag
+
     def test_heads_rank_an_unseen_success(self, aligned, scorer):
         heads = read_heads(aligned)
         assert heads.about == {'prompt': PROMPT, 'vlm': 'tiny-random'}

@@ -29,7 +29,7 @@ from furl_ros.core.demonstrations import (
     save_demonstrations,
 )
 from furl_ros.core.replay import NO_EMBEDDING, Transition, can_be_kept
-from furl_ros.core.settings import SettingError
+from furl_ros.core.settings import SettingError, exit_code, typed_settings
 from furl_ros.local import config_of, targets_of_run
 from sim.config import SimConfig
 from sim.envs import Step, make
@@ -255,13 +255,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         if options.episodes < 1 or not 0 <= options.noise <= 10:
             raise SettingError('accepted: --episodes of 1 or more, --noise of 0 to 10')
-        given = {}
-        for text in options.settings:
-            name, separator, value = text.partition(':=')
-            if not separator:
-                raise SettingError(f'{text!r} is no setting; accepted: name:=value')
-            given[name] = value
-        values = graph.settings_of_run(given, options.params_file)
+        values = graph.settings_of_run(typed_settings(options.settings), options.params_file)
         graph.check_model(values)
         shown = scripted(values, options.episodes, options.noise)
     save_demonstrations(options.out, shown)
@@ -285,9 +279,4 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``ros2 run furl_ros demonstrate``; returns the exit code, 2 for bad input."""
-    options = _parser().parse_args(arguments)
-    try:
-        return run(options)
-    except (SettingError, OSError) as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        return 2
+    return exit_code(run, _parser().parse_args(arguments))

@@ -27,7 +27,7 @@ from furl_ros.core.reporting import Reporter
 from furl_ros.core.run import ALIGNMENT_FILE, UNSTORED, RunFolder
 from furl_ros.core.scorings import GOAL_IMAGE
 from furl_ros.core.seeds import episode_seed, evaluation_seeds
-from furl_ros.core.settings import SettingError, from_mapping
+from furl_ros.core.settings import SettingError, from_mapping, typed_settings
 from furl_ros.core.trainer import Trainer
 from furl_ros.core.vlm import Scorer, load_vlm
 from sim.config import SimConfig
@@ -311,13 +311,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        given = {}
-        for text in options.settings:
-            name, separator, value = text.partition(':=')
-            if not separator:
-                raise SettingError(f'{text!r} is no setting; accepted: name:=value')
-            given[name] = value
-        values = graph.settings_of_run(given, options.params_file)
+        values = graph.settings_of_run(typed_settings(options.settings), options.params_file)
         print(train(values, options.log_every))
     except SettingError as error:
         sys.exit(f'error: {error}')

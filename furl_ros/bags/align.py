@@ -4,7 +4,6 @@
 import argparse
 import dataclasses
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from furl_ros.bags.reading import Bag
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.config import AlignConfig
 from furl_ros.core.replay import can_be_kept
-from furl_ros.core.settings import SettingError, add_arguments, from_arguments
+from furl_ros.core.settings import SettingError, add_arguments, exit_code, from_arguments
 from furl_ros.core.vlm import Scorer
 from furl_ros.core.vlm.quality import rank_correlation
 
@@ -184,9 +183,4 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``ros2 run furl_ros align_bag``; returns the exit code, 2 for bad input."""
-    options = _parser().parse_args(arguments)
-    try:
-        return run(options)
-    except (SettingError, OSError) as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        return 2
+    return exit_code(run, _parser().parse_args(arguments))

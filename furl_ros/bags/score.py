@@ -5,7 +5,6 @@ import argparse
 import csv
 import io
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from furl_ros.bags.arguments import (
 )
 from furl_ros.bags.pictures import Few, Shot, batches, choose_topic, pictures
 from furl_ros.bags.reading import Bag
-from furl_ros.core.settings import SettingError
+from furl_ros.core.settings import SettingError, exit_code
 from furl_ros.core.storage import write_whole
 from furl_ros.core.vlm import Scorer
 from furl_ros.core.vlm.quality import rank_correlation
@@ -183,9 +182,4 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``ros2 run furl_ros score_bag``; returns the exit code, 2 for bad input."""
-    options = _parser().parse_args(arguments)
-    try:
-        return run(options)
-    except (SettingError, OSError) as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        return 2
+    return exit_code(run, _parser().parse_args(arguments))

@@ -9,15 +9,40 @@ import contextlib
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-T = TypeVar('T')
+A, T = TypeVar('A'), TypeVar('T')
 _LONGEST_REASON = 200
 
 
 class SettingError(ValueError):
     """A setting was given a value that is not accepted; the text is one line for people."""
+
+
+def exit_code(run: Callable[[A], int], options: A) -> int:
+    """Run a command; returns its exit code, 2 for bad input, of which one line tells."""
+    try:
+        return run(options)
+    except (SettingError, OSError) as error:
+        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
+        return 2
+
+
+def typed_settings(words: Iterable[str]) -> dict[str, str]:
+    """Settings as they are typed, ``name:=value``.
+
+    Raises:
+        SettingError: a word is none.
+    """
+    given = {}
+    for word in words:
+        name, separator, value = word.partition(':=')
+        if not separator:
+            raise SettingError(f'{word!r} is no setting; accepted: name:=value')
+        given[name] = value
+    return given
 
 
 @contextlib.contextmanager

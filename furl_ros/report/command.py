@@ -7,10 +7,9 @@ import json
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 
-from furl_ros.core.settings import SettingError
+from furl_ros.core.settings import SettingError, exit_code
 from furl_ros.report.comparison import Comparison
 from furl_ros.report.page import read_reading, write_page
 from furl_ros.report.runs import read_results
@@ -202,9 +201,4 @@ def run(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of ``ros2 run furl_ros report``; returns the exit code, 2 for bad input."""
-    options = _parser().parse_args(arguments)
-    try:
-        return run(options)
-    except (SettingError, OSError) as error:
-        print(f'error: {" ".join(str(error).split())}', file=sys.stderr)
-        return 2
+    return exit_code(run, _parser().parse_args(arguments))

@@ -165,7 +165,7 @@ class Safety:
             if not abs(now - self._checked) <= self._loop_s:
                 self.stop(f'the control loop stood still for {now - self._checked:.2f} s', now)
             for name, limit in self._limits.items():
-                since = max(self._heard[name], self._resumed.get(name, _NEVER))
+                since = self._since(name)
                 if name not in self._paused and not self._is_fresh(since, name, now):
                     self.stop(f'{name} silent for more than {limit:g} s', now)
         self._checked = now
@@ -176,7 +176,7 @@ class Safety:
         if self.state is not State.ARMED:
             return math.inf
         ends = [
-            max(self._heard[name], self._resumed.get(name, _NEVER)) + limit
+            self._since(name) + limit
             for name, limit in self._limits.items()
             if name not in self._paused
         ]
@@ -185,6 +185,10 @@ class Safety:
     def may_move(self, now: float) -> bool:
         """Whether a command may go to the arm at this time; ``check`` is part of it."""
         return self.check(now) is State.ARMED
+
+    def _since(self, name: str) -> float:
+        """Since when an ARMED arm waits for what is watched."""
+        return max(self._heard[name], self._resumed.get(name, _NEVER))
 
     def _is_fresh(self, heard: float, name: str, now: float) -> bool:
         # A time ahead of the clock, or none, is no sign of life either.

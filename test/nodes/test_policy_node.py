@@ -28,19 +28,22 @@ def a_policy(path, states=STATES, actions=ACTIONS):
 def test_on_a_simulator(tmp_path):
     domain = new_domain()
     path = a_policy(tmp_path / 'policy.onnx')
-    with Probe(domain) as probe, run_node(domain, 'sim_node', horizon=25, render=False) as sim:
+    with Probe(domain) as probe, run_node(domain, 'policy_node', policy=path, episodes=3) as node:
         seen, acted = probe.record(Observation, 'observation'), probe.record(Action, 'action')
         results = probe.record(EpisodeResult, 'episode_result', EVENTS)
-        with run_node(domain, 'policy_node', policy=path, episodes=3) as node:
+        # All is over within 0.2 s: found only then, it would have gone already.
+        known = ('/episode_result', '/action')
+        probe.wait(lambda: all(map(probe.node.count_publishers, known)), 'policy_node')
+        with run_node(domain, 'sim_node', horizon=25, render=False) as sim:
             assert node.finish() == 0, node.newest
             probe.wait(lambda: len(results) == 3, 'results')
-        sim.interrupt()
-        assert sim.finish() == 0
+            probe.wait(lambda: len(acted) == 75 and len(seen) == 78, 'all steps')
+            sim.interrupt()
+            assert sim.finish() == 0
     assert 'episode 3: ' in node.output
     assert [(r.episode, r.length, r.phase) for r in results] == [(n, 25, 'eval') for n in range(3)]
     policy = OnnxPolicy(path)
     states = {to_ns(o.header.stamp): np.array(o.state, np.float32) for o in seen}
-    assert len(acted) == 75
     for action in acted:
         expected = policy(states[to_ns(action.header.stamp)])
         assert np.array(action.action) == pytest.approx(expected, abs=1e-6)

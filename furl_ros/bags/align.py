@@ -34,6 +34,10 @@ LAG = 'lag'
 LAGS, OF_AN_EPISODE = (2, AlignConfig.lag), 0.1
 """Without --lag: least and largest, and the share of the shortest success that it is. In recordings
 of 14 pictures nothing within ten of them would be put in order."""
+SHARE = 'positive_share'
+SHARE_OF_FEW = 0.25
+"""Few failures look like the beginnings of few successes: put below the
+whole of these, they pull down what lies on the way."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,8 +81,15 @@ def _parser() -> argparse.ArgumentParser:
         help='Pictures between the two that the pos-pos loss orders. Default: a tenth of the'
         f' shortest success, from {LAGS[0]} to {LAGS[1]}.',
     )
+    add(
+        '--positive-share',
+        type=float,
+        default=SHARE_OF_FEW,
+        help='Share of each success, its end, that is to be worth more than the failures.'
+        f' Default: {SHARE_OF_FEW}; the paper has 1.',
+    )
     add_picture_arguments(parser)
-    add_arguments(parser, AlignConfig, skip=(*OF_A_RUN, LAG))
+    add_arguments(parser, AlignConfig, skip=(*OF_A_RUN, LAG, SHARE))
     return parser
 
 

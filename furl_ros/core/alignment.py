@@ -72,9 +72,20 @@ class Ring:
         self.indices[slots] = order[kept]
         self.written += len(order)
 
-    def draw(self, generator: np.random.Generator, count: int) -> np.ndarray:
-        """Draw frames with replacement: float16 [count, E]."""
-        return self.embeddings[generator.integers(len(self), size=count)]
+    def draw(self, generator: np.random.Generator, count: int, share: float = 1.0) -> np.ndarray:
+        """Draw frames with replacement, float16 [count, E], from the last share of each episode."""
+        if share == 1:
+            return self.embeddings[generator.integers(len(self), size=count)]
+        slots = self._of_the_end(share)
+        return self.embeddings[slots[generator.integers(len(slots), size=count)]]
+
+    def _of_the_end(self, share: float) -> np.ndarray:
+        """Slots of the last share of each episode; of each at least its last frame."""
+        slots = (self.written - len(self) + np.arange(len(self))) % len(self.indices)
+        order = self.indices[slots]
+        ends = np.flatnonzero(np.append(order[1:] <= order[:-1], True))
+        lengths = np.repeat(order[ends] + 1, np.diff(ends, prepend=-1))
+        return slots[order >= np.minimum(lengths * (1 - share), lengths - 1)]
 
     def draw_lagged(
         self, generator: np.random.Generator, count: int, lag: int
@@ -316,7 +327,7 @@ class Aligner:
         pairs = {}
         if len(self.negatives):
             pairs['pos_neg'] = (
-                self.positives.draw(self.generator, config.head_batch_size),
+                self.positives.draw(self.generator, config.head_batch_size, config.positive_share),
                 self.negatives.draw(self.generator, config.head_batch_size),
             )
         lagged = self.positives.draw_lagged(self.generator, config.head_batch_size, config.lag)

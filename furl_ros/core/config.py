@@ -153,6 +153,13 @@ class AlignConfig:
     lag: int = setting(
         10, 'Frames k between the two frames that the pos-pos loss orders.', low=1, high=10_000
     )
+    positive_share: float = setting(
+        1.0,
+        'Share of a success, its end, that the pos-neg loss puts above the frames of failures. With'
+        ' few of either, frames from its beginning look like those of failures; 1 is the paper.',
+        low=0.01,
+        high=1,
+    )
     goal_gap: float = setting(
         0.25,
         'Least difference of distance to the goal image (L2 of raw embeddings) that the neg-neg'

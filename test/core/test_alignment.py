@@ -110,6 +110,21 @@ class TestRing:
         # Episode 1 has lost its first two frames to the ring, so frames 4 of it and 2.. of 2.
         assert {tuple(row) for row in later.tolist()} == {(1, 4), (2, 2), (2, 3), (2, 4)}
 
+    def test_frames_of_the_end_of_an_episode(self):
+        """Whatever the sizes, and after any number of wraps; of each episode its last frame."""
+        generator = np.random.default_rng(0)
+        for _ in range(150):
+            ring, share = Ring(int(generator.integers(1, 40)), 2), generator.uniform(0.01, 1)
+            written = []
+            for episode in range(int(generator.integers(1, 12))):
+                length = int(generator.integers(1, 60))
+                ring.extend(marked(2, episode, length))
+                late = np.arange(length) >= min(length * (1 - share), length - 1)
+                written += [(episode, index, late[index]) for index in range(length)]
+                possible = {(e, i) for e, i, late in written[-len(ring.indices) :] if late}
+                held = ring.draw(generator, 2_000, share)
+                assert {tuple(row) for row in held.astype(int).tolist()} == possible
+
     def test_no_pair(self):
         ring = Ring(8, 2)
         assert ring.draw_lagged(np.random.default_rng(0), 4, 1) is None
@@ -262,6 +277,26 @@ def test_losses_have_equal_weights():
     assert losses == pytest.approx({'pos_neg': pos_neg.item(), 'pos_pos': pos_pos.item()})
     for parameter, gradient in zip(one.heads.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_the_beginnings_of_successes_need_not_be_above_failures():
+    """They look like failures, which says nothing of what lies between beginning and end."""
+    one = aligner(head_learning_rate=3e-3, lag=3, positive_share=0.25, ring_size=2_000)
+    generator = np.random.default_rng(0)
+
+    def success():
+        frames = generator.normal(0, 0.05, (20, WIDTH)).astype(np.float32)
+        frames[:, 0] += np.linspace(-1, 1, 20)
+        return frames
+
+    failure = np.concatenate([success()[:10] for _ in range(4)])
+    feed(one, failure)
+    feed(one, success(), success=(19,))
+    for _ in range(250):
+        one.update()
+    seen, failed = (one.heads.score(frames, TEXT) for frames in (success(), failure))
+    assert seen[15:].min() > failed.max()
+    assert np.corrcoef(seen, np.arange(20))[0, 1] > 0.9
 
 
 def test_stage_1_is_the_loss_on_raw_embedding_distances():

@@ -36,8 +36,8 @@ LAGS, OF_AN_EPISODE = (2, AlignConfig.lag), 0.1
 of 14 pictures nothing within ten of them would be put in order."""
 SHARE = 'positive_share'
 SHARE_OF_FEW = 0.25
-"""Few failures look like the beginnings of few successes: put below the
-whole of these, they pull down what lies on the way."""
+"""Few failures look like the beginnings of few successes: put below the whole of these, they pull
+down what lies on the way."""
 
 
 def _parser() -> argparse.ArgumentParser:

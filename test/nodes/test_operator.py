@@ -68,18 +68,23 @@ def test_what_he_drives_is_carried_out_and_marked(stage):
     with arm_node(stage, robot('twist')):
         stage.begin(POLICY)
         assert not any(o.intervened for o in stage.observations)
-        driven = []
-        while len(driven) < 10:
+        newest = []
+        # Ten in a row, for where the machine stalls he may be taken to have let go.
+        while len(newest) < 10 or not all(o.intervened for o in newest[-10:]):
             drive(stage)
-            driven += steps_after(stage, 1, 'a step')
-        # From the second step on, for the first may have begun before.
-        assert all(o.intervened for o in driven[1:])
-        for observation in driven[2:]:
+            newest += steps_after(stage, 1, 'a step')
+            assert len(newest) < 200, [o.intervened for o in newest]
+        # The first of them may have begun before.
+        for observation in newest[-9:]:
             np.testing.assert_allclose(observation.action, HIS, atol=1e-6)
         drive(stage, [])
+        left = [True]
+        while left[-1]:
+            left += [o.intervened for o in steps_after(stage, 1, 'a step without him')]
+        assert len(left) < 6, 'sooner than by his silence'
         left = steps_after(stage, 3, 'steps without him')
-        assert not any(o.intervened for o in left[1:]), 'within one step'
-        np.testing.assert_allclose(left[2].action, POLICY, atol=1e-6)
+        assert not any(o.intervened for o in left)
+        np.testing.assert_allclose(left[-1].action, POLICY, atol=1e-6)
         # Without a word he has let go, too.
         drive(stage)
         late = steps_after(stage, 12, 'steps')
@@ -102,10 +107,11 @@ def test_limits_are_his_limits_too(stage):
     profile['command']['max_step'] = 0.01
     with arm_node(stage, profile):
         stage.begin(POLICY)
-        drive(stage, [1.0, 1.0, 1.0])
-        (_, first, *_) = steps_after(stage, 2, 'a step')
-        assert first.intervened
-        assert np.abs(first.action).max() < 0.5
+        driven = []
+        while len(driven) < 3:
+            drive(stage, [1.0, 1.0, 1.0])
+            driven += [o for o in steps_after(stage, 1, 'a step') if o.intervened]
+        assert all(np.abs(o.action).max() < 0.5 for o in driven)
 
 
 def test_he_ends_an_episode_and_throws_one_away(stage):

@@ -2,20 +2,32 @@
 """The local runner: the whole method in one process."""
 
 import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
 from stable_baselines3 import SAC
 
 from furl_ros import local
 from furl_ros.bridge import graph
+from furl_ros.core.config import VlmConfig
+from furl_ros.core.policy_input import PolicyInput
 from furl_ros.core.run import TRAINER_FILE, find_checkpoint
 from furl_ros.core.scorings import PAIRED
 from furl_ros.core.seeds import episode_seed
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
+from furl_ros.core.vlm import load_vlm
+from furl_ros.core.vlm.open_clip_library import open_clip
 from furl_ros.local import LocalRun, main, train
 
+ROOT = Path(__file__).parents[1]
 SMALL = {
     'task': 'furl/StampCounter-v0',
     'horizon': '25',
@@ -195,6 +207,49 @@ def test_a_policy_that_sees_trains(observe, tmp_path):
     assert agent.observation_space.shape == (width,)
     with open(run / 'evaluations.csv', newline='') as file:
         assert [row['total_steps'] for row in csv.DictReader(file)] == ['100', '120']
+
+
+def test_the_example_of_the_docs_acts_as_the_run_does(tmp_path):
+    """The lines of docs/learning.md, word for word, in a process of their own."""
+    weights = tmp_path / 'weights.safetensors'
+    torch.manual_seed(1)
+    save_file(open_clip.create_model('tiny-random').state_dict(), weights)
+    vlm = f'open_clip:tiny-random/{weights}'
+    run = train(
+        settings(
+            tmp_path / 'run',
+            observe='embedding',
+            total_steps='120',
+            normalize_states='true',
+            vlm=vlm,
+            image_size='112',
+        )
+    )
+    page = (ROOT / 'docs' / 'learning.md').read_text()
+    (example,) = re.findall(r'```python\n(import numpy.*?def act.*?)```', page, re.DOTALL)
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=3).astype(np.float32)
+    frame = np.asarray(
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((112, 112))
+    )
+    np.savez(tmp_path / 'given.npz', state=state, frame=frame)
+    # The tiny model is known to open_clip by this import alone; any other needs none of furl_ros.
+    program = f"""
+import furl_ros.core.vlm.open_clip_library
+MODEL, WEIGHTS = 'tiny-random', {str(weights)!r}
+{example}
+from PIL import Image
+given = np.load('given.npz')
+np.save('action.npy', act(given['state'], Image.fromarray(given['frame'])))
+"""
+    (tmp_path / 'vlm_agent.zip').write_bytes((run / 'vlm_agent.zip').read_bytes())
+    subprocess.run([sys.executable, '-c', program], cwd=tmp_path, check=True)
+    embedding = load_vlm(VlmConfig(vlm=vlm, device='cpu')).encode_images(frame[None])[0]
+    given = PolicyInput('embedding', 3, (), len(embedding)).one(state, embedding)
+    policy = SAC.load(run / 'vlm_agent.zip', device='cpu')
+    np.testing.assert_allclose(
+        np.load(tmp_path / 'action.npy'), policy.predict(given, deterministic=True)[0], atol=1e-3
+    )
 
 
 def test_a_method_without_a_model_sees_nothing(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ament_index_python.packages import get_package_share_directory
 from rclpy.serialization import deserialize_message
 from tqdm import tqdm
 
@@ -57,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar='name:=value',
         help='Settings of the run that is to learn from them, such as task:=drawer-open-v3.',
     )
-    add('--params-file', default='', help='ROS parameter file with further settings.')
+    add(
+        '--params-file',
+        default=str(Path(get_package_share_directory('furl_ros'), 'config', 'quick.yaml')),
+        help='ROS parameter file with further settings. Default: that of train.launch.py.',
+    )
     add('--bag', type=Path, nargs='+', default=[], help='Recordings instead of a simulation.')
     add(
         '--which',

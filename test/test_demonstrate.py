@@ -3,6 +3,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from furl_ros.core.settings import SettingError
 from furl_ros.local import LocalRun, train
 from furl_ros.nodes.record_node import definition_of
 
+ROOT = Path(__file__).parents[1]
 TASK = 'drawer-close-v3'
 SETTINGS = {
     'task': TASK,
@@ -62,6 +64,15 @@ class TestScripted:
                 assert np.array_equal(before.next_state, after.state)
                 assert np.array_equal(before.embedding, after.previous_embedding)
             assert all(np.abs(t.action).max() <= 1 for t in episode)
+
+    def test_they_are_for_what_is_launched_without_further_settings(self, tmp_path):
+        out = tmp_path / 'shown.safetensors'
+        small = {name: SETTINGS[name] for name in ('task', 'vlm', 'image_size', 'horizon')}
+        assert demonstrate.main([*words(small), '--episodes', '1', '--out', str(out)]) == 0
+        launched = graph.read_params_file(ROOT / 'config' / 'quick.yaml')
+        about = load_demonstrations(out).about
+        for name in ('success_reward', 'action_repeat'):
+            assert about[name] == launched[name]
 
     @pytest.mark.parametrize(
         ('arguments', 'error'),

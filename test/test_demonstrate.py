@@ -28,6 +28,7 @@ SETTINGS = {
     'horizon': '100',
     'end_at_success': 'true',
     'success_reward': '0/1',
+    'action_repeat': '1',
     'device': 'cpu',
 }
 RUN = SETTINGS | {

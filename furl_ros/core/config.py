@@ -98,6 +98,14 @@ class TrainConfig:
         high=10,
         live=True,
     )
+    partner_hold: int = setting(
+        0,
+        'Until the first success the SAC partner knows no reward. It acts at random then, and holds'
+        ' each action for this many steps; 0: it acts as later, the paper.',
+        low=0,
+        high=1_000,
+        live=True,
+    )
     relay_turn: int = setting(
         TURN,
         'Shortest turn of an agent under the relay, in steps: each episode has turns of 1, 2, 3 or'

@@ -196,6 +196,16 @@ class Replay:
             self._success_slots = None
         self.written += 1
 
+    @property
+    def has_success(self) -> bool:
+        """Whether a finished episode with a success is in it."""
+        return len(self._slots_of_successes()) > 0
+
+    def _slots_of_successes(self) -> np.ndarray:
+        if self._success_slots is None:
+            self._success_slots = np.flatnonzero(self._succeeded)
+        return self._success_slots
+
     def newest_stamp(self, source: int) -> int:
         """Stamp of the newest transition of a source, nanoseconds; 0 where there is none."""
         used = slice(len(self))
@@ -303,13 +313,11 @@ class Replay:
     ) -> np.ndarray:
         """Slots of a batch, int64 [count]."""
         parts: list[np.ndarray] = []
-        if success_share and self._success_slots is None:
-            self._success_slots = np.flatnonzero(self._succeeded)
         if demonstration_share and self._demonstration_slots is None:
             shown = self.arrays['demonstration'][: len(self)]
             self._demonstration_slots = np.flatnonzero(shown)
         for share, slots in (
-            (success_share, self._success_slots),
+            (success_share, self._slots_of_successes()),
             (demonstration_share, self._demonstration_slots),
         ):
             size = min(round(share * count), count - sum(map(len, parts)))

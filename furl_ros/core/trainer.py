@@ -199,7 +199,7 @@ class Trainer:
         self.last_evaluation: Evaluation | None = None
         self._acting = ''  # who chose the last action
         self._running: dict[int, Running] = {}
-        # The action that is held in the warm-up, and for how many more steps, of each source.
+        # The random action that is held, and for how many more steps, of each source.
         self._held: dict[int, tuple[np.ndarray, int]] = {}
 
     @property
@@ -273,9 +273,10 @@ class Trainer:
         with self.stages('act'):
             if self.acted < self.config.warmup_steps:
                 agent = RANDOM
-                scaled = self._random_action(source)
+                scaled = self._random_action(source, self.config.warmup_hold)
+            elif (agent := self.relay.agent(step, source)) == SAC and self._searches:
+                scaled = self._random_action(source, self.config.partner_hold)
             else:
-                agent = self.relay.agent(step, source)
                 scaled = self.agents[agent].act(self.normalize(self.input.one(state, embedding)))
                 if agent == SAC:
                     noise = self.generator.normal(0, self.config.partner_noise, scaled.shape)
@@ -287,12 +288,17 @@ class Trainer:
             self._running[source].actions.append(action.tolist())
             return action, agent
 
-    def _random_action(self, source: int) -> np.ndarray:
-        """Uniform in [-1, 1], and the same again for ``warmup_hold`` steps of an episode."""
+    @property
+    def _searches(self) -> bool:
+        """The SAC partner has nothing to learn from yet, and acts at random."""
+        return self.config.partner_hold > 0 and not self.replay.has_success
+
+    def _random_action(self, source: int, hold: int) -> np.ndarray:
+        """Uniform in [-1, 1], and the same again for ``hold`` steps of an episode."""
         action, left = self._held.get(source, (None, 0))
         if not left:
             action = self.generator.uniform(-1, 1, self.action_space.shape)
-            left = self.config.warmup_hold
+            left = hold
         self._held[source] = (action, left - 1)
         return action
 

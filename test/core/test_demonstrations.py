@@ -101,6 +101,12 @@ class TestReplay:
         assert one.replay.arrays['demonstration'][:12].all()
         # They are episodes with a success, or without, as any other.
         assert one.replay._succeeded[:12].tolist() == [True] * 6 + [False] * 6
+        assert one.replay.has_success
+
+    def test_shown_failures_are_no_success(self):
+        one = trainer()
+        one.show(shown(episode(1, success=False)))
+        assert not one.replay.has_success
 
     def test_a_method_without_a_model_has_no_need_of_embeddings(self):
         one = trainer('sac')

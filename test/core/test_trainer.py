@@ -319,6 +319,30 @@ class TestActions:
         assert noisy[:, 1].max() == pytest.approx(1, abs=1e-5)
         assert np.mean(noisy[:, 1] > 0.9999) > 0.2
 
+    def test_the_partner_searches_at_random_until_a_first_success(self):
+        one = trainer(warmup_steps=1, partner_hold=3, relay_turn=6)
+        play(one, length=1, learn=False)
+
+        def actions_of(success):
+            """The actions of the SAC partner's turns of one episode."""
+            drawn = {VLM: [], SAC: []}
+            number = one.start_episode()
+            for index in range(240):
+                action, agent = one.act(state_of(index), index)
+                drawn[agent].append(one.scale(action))
+                step(one, index, success and index == 200, action, episode=number)
+            one.end_episode(0, number)
+            assert len(np.unique(drawn[VLM], axis=0)) == len(drawn[VLM])
+            return np.array(drawn[SAC])
+
+        for success in (False, True):
+            searching = actions_of(success)
+            assert len(np.unique(searching, axis=0)) == len(searching) / 3
+            assert (searching.reshape(-1, 3, 2).std(axis=1) < 1e-6).all()
+            assert searching.std(axis=0) == pytest.approx(1 / np.sqrt(3), rel=0.2)
+        known = actions_of(False)
+        assert len(np.unique(known, axis=0)) == len(known)
+
 
 class TestUpdates:
     def test_one_per_step_after_the_warm_up(self):
@@ -739,6 +763,7 @@ class TestCheckpoints:
         short = {
             'n_step': 3,
             'normalize_states': True,
+            'partner_hold': 4,
             'return_bound': True,
             'success_share': 0.5,
             'warmup_hold': 3,

@@ -141,8 +141,8 @@ class AlignConfig:
 
     heads: str = setting(
         ANCHORED,
-        'anchored: they begin as the angle to the goal image (without one: the prompt), less what'
-        ' all frames have in common, and learn from the first success on; paper: they begin at'
+        'anchored: they begin as the cosine with the goal image (without one: the prompt), less'
+        ' what all frames have in common, and learn from the first success on; paper: they begin at'
         ' random, and learn from the goal image until then.',
         choices=HEADS,
     )

@@ -3,7 +3,6 @@
 
 import copy
 import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,16 +40,13 @@ class RewardHeads(nn.Module):
     """f_I and f_L: one MLP for image embeddings, one for the text embedding.
 
     Without an anchor they are the paper's, and begin as random projections. With one they begin as
-    what the model knows: the reward is
+    what the model knows: the reward is the cosine of
 
-        (near(x) + f_I(x) . f_L(text)) / sqrt(2 (1 + |f_I(x)|^2)),
-        x = unit(unit(embedding) - center),   near(x) = 1 - 2 angle(x, anchor) / pi,
+        [x, f_I(x)]  and  [a, f_L(text)],   x = unit(unit(embedding) - center),  a = anchor,
 
-    f_L(text) of unit length, and f_I begins at zero. So the first reward is how near frame and
-    anchor are (times 1 / sqrt 2), and what is learned is added to it. Their angle and not their
-    cosine: that one hardly grows on the last part of the way, which is what a task is about. The
-    center, the mean of the frames seen so far, is what all frames have in common: it says nothing
-    about progress.
+    f_L(text) of unit length, and f_I begins at zero. So the first reward is the cosine of frame and
+    anchor (times 1 / sqrt 2), and what is learned is added to it. The center, the mean of the
+    frames seen so far, is what all frames have in common: it says nothing about progress.
 
     Args:
         layer_sizes: widths, input first; the paper has (1024, 256, 64).
@@ -85,7 +81,7 @@ class RewardHeads(nn.Module):
             self.register_buffer('center', torch.from_numpy(center))
 
     def forward(self, embeddings: Tensor, text: Tensor) -> Tensor:
-        """Rewards; without an anchor the cosine of the projected embeddings.
+        """Cosine of the projected embeddings.
 
         Args:
             embeddings: raw image embeddings, float32 [..., E].
@@ -102,8 +98,8 @@ class RewardHeads(nn.Module):
         frames = F.normalize(F.normalize(embeddings, dim=-1) - self.center, dim=-1)
         learned = _project(self._kernels, self.image, scale * frames)
         target = F.normalize(self.text(scale * F.normalize(text, dim=-1)), dim=-1)
-        near = 1 - torch.arccos((frames @ self.anchor).clamp(-1, 1)) * (2 / math.pi)
-        return (near + learned @ target) / (2 * (1 + learned.square().sum(-1))).sqrt()
+        product = frames @ self.anchor + learned @ target
+        return product / (2 * (1 + learned.square().sum(-1))).sqrt()
 
     def score(self, embeddings: np.ndarray, text: np.ndarray) -> np.ndarray:
         """Rewards of image embeddings [B, E] against a text embedding [E], as float32 [B]."""

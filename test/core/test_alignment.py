@@ -446,13 +446,10 @@ def test_a_snapshot_is_safe_from_later_updates():
 
 
 class TestAnchored:
-    """Heads that begin as the angle to the goal image, or the prompt, less the common part."""
+    """Heads that begin as the cosine with the goal image, or the prompt, less the common part."""
 
     def unit(self, vectors):
         return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-    def near(self, directions, anchor):
-        return (1 - np.arccos(directions @ anchor) / (np.pi / 2)) / np.sqrt(2)
 
     def started(self, frames, **changes):
         """An aligner after the first transition beyond a warm-up with these frames."""
@@ -465,12 +462,12 @@ class TestAnchored:
         ('method', 'goal', 'image'),
         [('furl', GOAL, True), ('furl', None, False), ('furl-nogoal', GOAL, False)],
     )
-    def test_before_a_success_the_reward_is_the_angle(self, method, goal, image):
+    def test_before_a_success_the_reward_is_the_cosine(self, method, goal, image):
         frames, seen = noise(12), noise(12).astype(np.float16).astype(np.float64)
         one = self.started(frames, method=method, goal=goal)
         center = self.unit(seen).mean(0)
         anchor = self.unit(self.unit(GOAL) - center) if image else self.unit(TEXT)
-        expected = self.near(self.unit(self.unit(frames) - center), anchor)
+        expected = self.unit(self.unit(frames) - center) @ anchor / np.sqrt(2)
         np.testing.assert_allclose(one.heads.score(frames, TEXT), expected, atol=1e-5)
         assert (one.stage, one.version) == (1, 1)
         feed(one, noise(10))
@@ -482,7 +479,7 @@ class TestAnchored:
         feed(one, noise(10))
         assert one.update() == {}
         assert one.version == 0
-        expected = self.near(self.unit(noise(10)), self.unit(GOAL))
+        expected = self.unit(noise(10)) @ self.unit(GOAL) / np.sqrt(2)
         np.testing.assert_allclose(one.heads.score(noise(10), TEXT), expected, atol=1e-5)
 
     def test_a_goal_image_may_come_later(self):

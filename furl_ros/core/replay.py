@@ -206,6 +206,12 @@ class Replay:
             self._success_slots = np.flatnonzero(self._succeeded)
         return self._success_slots
 
+    def _slots_of_demonstrations(self) -> np.ndarray:
+        if self._demonstration_slots is None:
+            shown = self.arrays['demonstration'][: len(self)]
+            self._demonstration_slots = np.flatnonzero(shown)
+        return self._demonstration_slots
+
     def newest_stamp(self, source: int) -> int:
         """Stamp of the newest transition of a source, nanoseconds; 0 where there is none."""
         used = slice(len(self))
@@ -313,15 +319,13 @@ class Replay:
     ) -> np.ndarray:
         """Slots of a batch, int64 [count]."""
         parts: list[np.ndarray] = []
-        if demonstration_share and self._demonstration_slots is None:
-            shown = self.arrays['demonstration'][: len(self)]
-            self._demonstration_slots = np.flatnonzero(shown)
-        for share, slots in (
-            (success_share, self._slots_of_successes()),
-            (demonstration_share, self._demonstration_slots),
+        # Nobody looks for slots that no share asks for: in a full ring each step would.
+        for share, slots_of in (
+            (success_share, self._slots_of_successes),
+            (demonstration_share, self._slots_of_demonstrations),
         ):
             size = min(round(share * count), count - sum(map(len, parts)))
-            if size and len(slots):
+            if size and len(slots := slots_of()):
                 parts.append(slots[generator.integers(len(slots), size=size)])
         parts.append(generator.integers(len(self), size=count - sum(map(len, parts))))
         return np.concatenate(parts)

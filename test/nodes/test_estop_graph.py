@@ -4,13 +4,15 @@
 import copy
 import random
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TwistStamped
-from graph_support import Probe, launch, new_domain, run_node
+from graph_support import Command, Probe, launch, new_domain, run_node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
@@ -107,13 +109,20 @@ class Moves:
         return np.median([[place[name] for name in JOINTS] for place in recent], axis=0)
 
 
-def test_nothing_but_clear_and_arm_ends_an_estop(tmp_path):
-    """Every topic and service that the live graph has is tried: a new one, too."""
-    domain = new_domain()
-    with (
-        Probe(domain) as probe,
-        run_node(domain, ARM, **SMALL_ARM) as mock,
-    ):
+class Stage(NamedTuple):
+    """A graph that learns on the stand-in arm, and what is heard of it."""
+
+    graph: Command
+    moves: Moves
+    observations: list[Observation]
+    states: list[String]
+    twists: list[TwistStamped]
+
+
+@contextmanager
+def robot(domain, probe, tmp_path):
+    """The graph; the arm outlives it, and leaves cleanly."""
+    with run_node(domain, ARM, **SMALL_ARM) as mock:
         moves = Moves(probe)
         observations = probe.record(Observation, 'observation')
         states = probe.record(String, 'arm_node/state', LATCHED)
@@ -128,42 +137,54 @@ def test_nothing_but_clear_and_arm_ends_an_estop(tmp_path):
             run_folder=tmp_path / 'run',
         ) as graph:
             probe.command = graph
-            arm(probe)
-            press(probe, moves, observations)
-            told, sent, place = len(states), len(twists), moves.place()
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv('ROS_DOMAIN_ID', str(domain))
-                with ValidFlood(observations) as flood:
-                    flood.run(MESSAGES, MESSAGES, 20.0)
-            assert {'/action', '/estop', '/joint_states', '/success'} <= flood.sent.keys()
-            assert {'/arm_node/disarm', '/arm_node/ready', '/arm_node/set_parameters'} <= (
-                flood.called.keys()
-            )
-            assert all(state.data.startswith('stopped: e-stop') for state in states[told - 1 :])
-            assert_stood(probe, moves, place, twists[sent:])
-
-            publisher = probe.node.create_publisher(Bool, '/estop', LATCHED)
-            publisher.publish(Bool(data=False))
-            probe.wait(lambda: probe.call(Trigger, 'arm_node/clear').success, 'the release')
-            probe.wait(lambda: states[-1].data == 'disarmed', 'disarmed')
-            assert_stood(probe, moves, place, twists[sent:])
-            arm(probe)
-            press(probe, moves, observations)
-            told, sent, place = len(states), len(twists), moves.place()
-            # Its own learner's reset, and what ends the graph: it stands until it leaves. A reset
-            # beside one of the learner itself ends the graph, too, maybe before the other answers.
-            reset = probe.node.create_client(Reset, '/reset')
-            cancel = probe.node.create_client(Trigger, 'learner_node/cancel')
-            for client in (reset, cancel):
-                probe.wait(client.service_is_ready, client.srv_name)
-            probe.command = None
-            reset.call_async(Reset.Request(run=observations[-1].run))
-            cancel.call_async(Trigger.Request())
-            graph.finish()
-            assert all(state.data.startswith('stopped: e-stop') for state in states[told - 1 :])
-            assert_stood(probe, moves, place, twists[sent:])
+            yield Stage(graph, moves, observations, states, twists)
         mock.interrupt()
         assert mock.finish() == 0, mock.output
+
+
+def test_nothing_but_clear_and_arm_ends_an_estop(tmp_path):
+    """Every topic and service that the live graph has is tried: a new one, too."""
+    domain = new_domain()
+    with Probe(domain) as probe, robot(domain, probe, tmp_path) as stage:
+        graph, moves, observations, states, twists = stage
+
+        def estop():
+            assert probe.call(Trigger, 'arm_node/estop').success
+
+        arm(probe)
+        press(probe, stage, estop)
+        told, sent, place = len(states), len(twists), moves.place()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv('ROS_DOMAIN_ID', str(domain))
+            with ValidFlood(observations) as flood:
+                flood.run(MESSAGES, MESSAGES, 20.0)
+        assert {'/action', '/estop', '/joint_states', '/success'} <= flood.sent.keys()
+        assert {'/arm_node/disarm', '/arm_node/ready', '/arm_node/set_parameters'} <= (
+            flood.called.keys()
+        )
+        assert all(state.data.startswith('stopped: e-stop') for state in states[told - 1 :])
+        assert_stood(probe, stage, place, sent)
+
+        publisher = probe.node.create_publisher(Bool, '/estop', LATCHED)
+        publisher.publish(Bool(data=False))
+        probe.wait(lambda: probe.call(Trigger, 'arm_node/clear').success, 'the release')
+        probe.wait(lambda: states[-1].data == 'disarmed', 'disarmed')
+        assert_stood(probe, stage, place, sent)
+        arm(probe)
+        press(probe, stage, estop)
+        told, sent, place = len(states), len(twists), moves.place()
+        # Its own learner's reset, and what ends the graph: it stands until it leaves. A reset
+        # beside one of the learner itself ends the graph, too, maybe before the other answers.
+        reset = probe.node.create_client(Reset, '/reset')
+        cancel = probe.node.create_client(Trigger, 'learner_node/cancel')
+        for client in (reset, cancel):
+            probe.wait(client.service_is_ready, client.srv_name)
+        probe.command = None
+        reset.call_async(Reset.Request(run=observations[-1].run))
+        cancel.call_async(Trigger.Request())
+        graph.finish()
+        assert all(state.data.startswith('stopped: e-stop') for state in states[told - 1 :])
+        assert_stood(probe, stage, place, sent)
 
 
 @needs_chromium
@@ -171,53 +192,36 @@ def test_the_button_of_the_page_stops_the_arm(tmp_path):
     domain = new_domain()
     with (
         Probe(domain) as probe,
-        run_node(domain, ARM, **SMALL_ARM) as mock,
         run_node(domain, 'web_node', port=0) as viewer,
         Chromium() as browser,
+        robot(domain, probe, tmp_path) as stage,
     ):
-        moves = Moves(probe)
-        observations = probe.record(Observation, 'observation')
-        states = probe.record(String, 'arm_node/state', LATCHED)
-        twists = probe.record(TwistStamped, '/twist', EVENTS)
-        with launch(
-            domain,
-            tmp_path,
-            'robot.launch.py',
-            small=False,
-            params_file=params(tmp_path, time_limit_s=60.0),
-            total_steps=100_000,
-            run_folder=tmp_path / 'run',
-        ) as graph:
-            probe.command = graph
-            browser.open(viewer.wait_for(r'viewer: (http\S+)')[1])
-            arm(probe)
-            press(probe, moves, observations, lambda: browser.click('E-stop'))
-            browser.wait("document.body.innerText.includes('arm_node/estop: ')")
-            assert states[-1].data.startswith('stopped: e-stop')
-            sent, place = len(twists), moves.place()
-            assert_stood(probe, moves, place, twists[sent:])
-            graph.interrupt()
-            assert graph.finish() == 0, graph.output
-        mock.interrupt()
-        assert mock.finish() == 0, mock.output
+        browser.open(viewer.wait_for(r'viewer: (http\S+)')[1])
+        arm(probe)
+        press(probe, stage, lambda: browser.click('E-stop'))
+        sent, place = len(stage.twists), stage.moves.place()
+        browser.wait("document.body.innerText.includes('arm_node/estop: ')")
+        assert stage.states[-1].data.startswith('stopped: e-stop')
+        assert_stood(probe, stage, place, sent)
+        stage.graph.interrupt()
+        assert stage.graph.finish() == 0, stage.graph.output
 
 
-def press(probe, moves, observations, estop=None):
-    """An e-stop while it moves, by the service if by nothing else; then it stands."""
+def press(probe, stage, estop):
+    """An e-stop while it moves; then it stands."""
+    observations, moves = stage.observations, stage.moves
     before = len(observations)
     probe.wait(lambda: len(observations) > before + 5 and moves.speeds[-1] > 0.02, 'a movement')
-    if estop is None:
-        assert probe.call(Trigger, 'arm_node/estop').success
-    else:
-        estop()
+    estop()
     probe.wait(moves.stands, 'standstill')
 
 
-def assert_stood(probe, moves, place, twists):
-    """The arm has not moved, and was asked to do nothing but that."""
+def assert_stood(probe, stage, place, sent):
+    """The arm has not moved, and since ``sent`` twists was asked to do nothing but that."""
+    moves = stage.moves
     before = len(moves.places)
     probe.wait(lambda: len(moves.places) > before + 120, 'joint states')
     np.testing.assert_allclose(moves.place(), place, atol=STOOD)
-    for message in twists:
+    for message in stage.twists[sent:]:
         linear, angular = message.twist.linear, message.twist.angular
         assert not any((linear.x, linear.y, linear.z, angular.x, angular.y, angular.z))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A headless Chromium, driven over its debugging protocol: for tests, measurements and pictures."""
 
+import argparse
 import base64
 import contextlib
 import itertools
@@ -46,7 +47,14 @@ def find_chromium() -> tuple[str, str]:
             return path, ''
     if found:
         return '', f'{found[0]} is a snap, which cannot be driven from outside'
-    return '', 'no Chromium is installed (Debian: chromium)'
+    return '', 'no Chromium is installed (Debian: chromium; tools/test brings it)'
+
+
+def need_chromium(parser: argparse.ArgumentParser) -> None:
+    """End a bench that needs a browser before its work begins where there is none."""
+    path, why = find_chromium()
+    if not path:
+        parser.error(why)
 
 
 class Chromium:

@@ -5,6 +5,7 @@ Setting a machine up takes minutes; here only the quick parts run, most of them 
 holds nothing but tools/, with a space in its name.
 """
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -132,6 +133,28 @@ class TestSetup:
         line = done.stderr.splitlines()[-1]
         assert line.startswith('sudo apt-get update && sudo apt-get install -y ')
         assert 'libegl1 libopengl0 libgl1-mesa-dri' in line
+
+    def test_tests_after_a_set_up_without_them(self, tmp_path: Path) -> None:
+        if not (ROOT / '.venv' / 'furl-checked').exists():
+            pytest.skip('this folder is not set up by tools/setup')
+        if 'ID=debian' not in Path('/etc/os-release').read_text().splitlines():
+            pytest.skip('the browser is installed on Debian alone')
+        fakes = tmp_path / 'bin'
+        write_command(fakes / 'id', 'echo 1000')
+        write_command(fakes / 'sudo', 'exit 1')
+        write_command(
+            fakes / 'dpkg-query',
+            'case "$*" in *chromium) exit 1 ;; esac; echo install ok installed',
+        )
+        for folder in map(Path, os.environ['PATH'].split(':')):
+            for command in folder.iterdir() if folder.is_dir() else ():
+                if not command.name.startswith(('chromium', 'google-chrome')):
+                    with contextlib.suppress(FileExistsError):
+                        (fakes / command.name).symlink_to(command)
+        done = run(ROOT / 'tools' / 'setup', env={'PATH': str(fakes), 'FURL_TESTS': '1'})
+        assert done.returncode == 3
+        assert done.stderr.splitlines()[-1].endswith(' --no-install-recommends chromium')
+        assert run(ROOT / 'tools' / 'setup', env={'PATH': str(fakes)}).returncode == 0
 
     def test_unsuitable_python(self, bare: Path, tmp_path: Path) -> None:
         old = write_command(tmp_path / 'python', 'echo is version 3.9')

@@ -140,6 +140,12 @@ def test_the_curve_and_its_area_are_those_of_hand_calculation(tmp_path):
     assert measures.area(run, 70) == pytest.approx(measures.success_at(run, np.arange(70)).mean())
 
 
+def test_the_first_success(tmp_path):
+    run = read_run(write_run(tmp_path, [0, 0, 1, 0, 1], repeat=3))
+    assert measures.first_success(run) == measures.measure(run, 100).first_success == 3 * LENGTH * 3
+    assert measures.first_success(read_run(write_run(tmp_path, [0, 0], seed=1))) is None
+
+
 def test_a_threshold_needs_a_full_window(tmp_path):
     run = read_run(write_run(tmp_path, [1] + [0] * 9 + [1] * 17, repeat=3))
     # The first window alone (1 of 1) does not count; 20 episodes have 11 successes.
@@ -342,9 +348,9 @@ def test_the_page_has_the_figures(reported):
     # 18 successes after 24 failures at 20 environment steps an episode; a minute for 960 steps.
     seed = rows_of(page, '### reach-v3', 1)[6]
     assert seed[:2] == ['furl', '0']
-    assert seed[5:8] == ['0.40 / 0.20', '680 / 0.7', '840 / 0.9']
-    assert seed[8:] == ['16', '0.00 / 1.00 / 0.00', 'never']
-    assert rows_of(page, '### reach-v3', 1)[0][5:8] == ['0.40 / 0.20', '—', '—']
+    assert seed[5:9] == ['0.40 / 0.20', '500', '680 / 0.7', '840 / 0.9']
+    assert seed[9:] == ['16', '0.00 / 1.00 / 0.00', 'never']
+    assert rows_of(page, '### reach-v3', 1)[0][5:9] == ['0.40 / 0.20', '—', '—', '—']
     aggregated = rows_of(page, '## Over tasks')
     assert [row[:4] for row in aggregated] == [
         ['sac', '1', '3', '0.00 [0.00, 0.00]'],
@@ -397,6 +403,7 @@ def test_check_finds_a_page_of_other_results(reported, few_resamples, capsys):
     assert found['apart'] == ['push-v3']
     assert found['aggregates']['furl']['iqm']['final_any'] == {'value': 1, 'low': 1, 'high': 1}
     assert len(found['runs']) == 18
+    assert found['runs'][0]['first_success'] == 500
     assert found['runs'][0]['steps_to'] == {'0.5': 680, '0.9': 840}
     (reported / 'curves.png').rename(reported / 'gone.png')
     assert main([str(reported), '--check']) == 1

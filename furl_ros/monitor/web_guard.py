@@ -72,7 +72,12 @@ def guarding(guard: Guard) -> Iterator[None]:
 
     def guarded(*args: Any, process_request: Any, **named: Any) -> Any:
         def process(connection: Any, request: Request) -> Response | None:
-            return guard.answer(request) or process_request(connection, request)
+            answer = guard.answer(request) or process_request(connection, request)
+            if answer is not None and 'html' in answer.headers.get('Content-Type', ''):
+                # A browser keeps a page that was left, for its 'back', and its socket with it: it
+                # would count as one that looks.
+                answer.headers['Cache-Control'] = 'no-store'
+            return answer
 
         return serve(*args, process_request=process, **named)
 

@@ -25,6 +25,8 @@ class Measures:
     auc: float
     """Area under the success curve, 0 to 1."""
     evaluation: Evaluation | None
+    first_success: int | None
+    """End of the first episode that was successful at any step."""
     steps_to: dict[float, int | None]
     """Threshold to the step from which on a full window had it."""
     minutes_to: dict[float, float | None]
@@ -71,6 +73,11 @@ def steps_to(run: Run, threshold: float) -> int | None:
     """Environment steps until a full window of 20 episodes has this share of successes."""
     reached = windowed(run.any_step)[WINDOW - 1 :] >= threshold - 1e-9
     return int(run.ends[WINDOW - 1 :][reached.argmax()]) if reached.any() else None
+
+
+def first_success(run: Run) -> int | None:
+    """Environment steps until the first successful training episode (any step) has ended."""
+    return int(run.ends[run.any_step.argmax()]) if run.any_step.any() else None
 
 
 def minutes_at(run: Run, step: int | None) -> float | None:
@@ -122,6 +129,7 @@ def measure(run: Run, until: int) -> Measures:
         float(np.mean(run.last_step[-WINDOW:])),
         area(run, until),
         run.evaluation,
+        first_success(run),
         reached,
         {threshold: minutes_at(run, step) for threshold, step in reached.items()},
         speed,

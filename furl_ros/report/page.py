@@ -19,6 +19,7 @@ _FIGURES = (
     '... last step',
     'AUC',
     'evaluation, any / last step',
+    'first success',
     'to 0.5: steps / min',
     'to 0.9: steps / min',
     'steps/s',
@@ -81,9 +82,9 @@ def write_page(comparison: Comparison, command: str, reading: str, pictures: Seq
         'First mean +- standard deviation over the seeds (of those that got there, and how many,'
         ' where not all did), then each seed. Success is that of the last'
         f' {WINDOW} training episodes at the end of the run; AUC, the mean of the success curve up'
-        ' to the steps in the title; to 0.5 and 0.9, when a full window of'
-        f' {WINDOW} episodes first had it; then the shares of the steps in which actions were'
-        ' random, two agents took turns, one agent acted alone.',
+        ' to the steps in the title; first success, the end of that episode; to 0.5 and 0.9,'
+        f' when a full window of {WINDOW} episodes first had it; then the shares of the steps in'
+        ' which actions were random, two agents took turns, one agent acted alone.',
     ]
     for task in comparison.tasks:
         parts += _task(comparison, task)
@@ -288,6 +289,7 @@ def _seed(one: Measures) -> list[str]:
         f'{one.final_last:.2f}',
         f'{one.auc:.2f}',
         evaluation,
+        NONE if one.first_success is None else f'{one.first_success:,}',
         *reached,
         NONE if one.steps_per_second is None else f'{one.steps_per_second:.0f}',
         ' / '.join(f'{share:.2f}' for share in _shares(one)),
@@ -327,6 +329,7 @@ def _summary(seeds: Sequence[Measures]) -> list[str]:
             _spread([getattr(one, name) for one in evaluations])
             for name in ('any_step', 'last_step')
         )
+    firsts = [one.first_success for one in seeds]
     reached = []
     for threshold in THRESHOLDS:
         steps = [one.steps_to[threshold] for one in seeds]
@@ -343,6 +346,7 @@ def _summary(seeds: Sequence[Measures]) -> list[str]:
         _spread([one.final_last for one in seeds]),
         _spread([one.auc for one in seeds]),
         evaluation,
+        _got_there(firsts, ',.0f') + _count(firsts),
         *reached,
         _got_there([one.steps_per_second for one in seeds], '.0f'),
         ' / '.join(f'{statistics.mean(share):.2f}' for share in shares),

@@ -235,6 +235,17 @@ def test_a_run_is_watched_paused_and_continued(tmp_path: Path) -> None:
 
 
 @needs_chromium
+def test_a_page_that_was_left_does_not_look(stage: tuple[StandIn, Command, str]) -> None:
+    stand_in, _, url = stage
+    with Chromium() as browser:
+        browser.open(url)
+        wait_until(lambda: stand_in.listeners == set(stand_in.TOPICS), 'the viewer')
+        # Not closed: a browser may keep it, and its socket, for its 'back'.
+        browser.open('about:blank')
+        wait_until(lambda: not stand_in.listeners, 'the end of all listening')
+
+
+@needs_chromium
 def test_bad_messages_are_counted(stage: tuple[StandIn, Command, str]) -> None:
     stand_in, viewer, url = stage
     probe = stand_in.probe

@@ -447,11 +447,13 @@ def test_episodes_of_a_ring_that_went_round():
         'source': np.zeros(10, int),
         'success': np.isin(rows, [4, 10])[order],
         'embedding': rows[order, None].astype(np.float16),
+        'next_state': np.float32(rows[order, None] / 2),
         'written': np.array([12]),
     }
     found = whole_episodes(replay)
     assert [one.number for one in found] == [1, 2, 3]
     assert found[0].embeddings.tolist() == [[3], [4], [5]]
+    assert found[0].states.tolist() == [[1.5], [2], [2.5]]
     chosen = choose(found)
     assert {kind: one.number for kind, one in chosen.items()} == {
         FAILED: 2,

@@ -29,6 +29,8 @@ class StoredEpisode(NamedTuple):
     """Raw ones of the frames after the actions, float32 [T, E]."""
     success: np.ndarray
     """bool [T]"""
+    states: np.ndarray
+    """What the replay keeps of the states after the actions, float32 [T, S]."""
 
 
 def whole_episodes(replay: dict[str, np.ndarray]) -> list[StoredEpisode]:
@@ -49,6 +51,7 @@ def whole_episodes(replay: dict[str, np.ndarray]) -> list[StoredEpisode]:
             number,
             replay['embedding'][rows].astype(np.float32),
             replay['success'][rows].astype(bool),
+            replay['next_state'][rows],
         )
         for (_, number), rows in found.items()
         if np.array_equal(steps[rows], np.arange(1, len(rows) + 1))

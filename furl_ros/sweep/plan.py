@@ -182,7 +182,7 @@ def _plan(content: dict[str, Any], path: Path) -> Plan:
     _check_names(variants)
     tasks = _list(content['tasks'], 'tasks', str)
     seeds = _list(content['seeds'], 'seeds', int)
-    folders = _task_folders(tasks)
+    folders = task_folders(tasks)
     common = _settings(content.get('settings'), 'settings')
     by_task = _mapping(content.get('task_settings') or {}, 'task_settings', empty=True)
     for task in by_task:
@@ -249,8 +249,13 @@ def _check_names(names: Collection[Any]) -> None:
         seen[name.casefold()] = name
 
 
-def _task_folders(tasks: Collection[str]) -> dict[str, str]:
-    """Folder of each task: its name, without what no file name has."""
+def task_folders(tasks: Collection[str]) -> dict[str, str]:
+    """Folder of each task: its name, without what no file name has.
+
+    Raises:
+        SettingError: neither Meta-World nor Gymnasium has a task of that name, or two would share
+            a folder.
+    """
     folders: dict[str, str] = {}
     for task in tasks:
         if task not in TASKS:

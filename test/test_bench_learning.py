@@ -27,7 +27,7 @@ def kept(tmp_path):
         values = graph.settings_of_run(
             given | {'total_steps': '30000'}, str(ROOT / 'config' / graph.PARAMS_FILE)
         )
-        (folder / 'config.yaml').write_text(yaml.safe_dump(dict(values)))
+        (folder / 'config.yaml').write_text(yaml.safe_dump(values))
     return results
 
 

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -185,6 +185,8 @@ class Judge:
         self.vlm = load_vlm(VlmConfig(device='cpu'))
         self.embeddings: dict[int, np.ndarray] = {}
         self.rows = 0
+        # Frames that the alignment had taken in, and a learner that was interrupted had not.
+        self.ahead: set[bytes] = set()
         # Steps of the learner less those of the alignment: as a run was resumed, and as last seen.
         self.resumed_with = self.lacking = 0
 
@@ -197,9 +199,13 @@ class Judge:
         except SettingError:
             return None
         replay = arrays['replay']
-        kept = {row.tobytes() for row in replay['embedding']}
+        kept = {row.tobytes() for row in replay['embedding']} | self.ahead
         frames = np.concatenate([rings[name]['embeddings'] for name in ('positives', 'negatives')])
-        foreign = sum(frame.tobytes() not in kept for frame in frames)
+        strange = [frame for frame in frames if frame.tobytes() not in kept]
+        newest = read_state(replay['next_state'][-1])
+        ahead = self._follow(strange, newest, alignment['transitions'] - trainer['steps'])
+        self.ahead |= {frame.tobytes() for frame in ahead}
+        foreign = len(strange) - len(ahead)
         new = {
             n: a[max(0, self.rows - 1) :] for n, a in replay.items() if len(a) == trainer['steps']
         }
@@ -252,17 +258,31 @@ class Judge:
 
     def _shows(self, numbers: np.ndarray, embeddings: np.ndarray) -> np.ndarray:
         """Whether each embedding [N, E] is that of the picture with this number."""
-        wanted = sorted({*numbers.tolist(), *(numbers + 1).tolist()} - set(self.embeddings))
+        others = self._encode({*numbers.tolist(), *(numbers + 1).tolist()})
+        own = self._encode(numbers.tolist())
+        # Half the way to the nearest wrong picture, of some of them.
+        some = own[:: max(1, len(own) // 50)]
+        nearest = min(np.sort(np.linalg.norm(others - one, axis=1))[1] for one in some)
+        return np.linalg.norm(embeddings - own, axis=1) < nearest / 2
+
+    def _follow(self, frames: list[np.ndarray], newest: int, most: int) -> list[np.ndarray]:
+        """Those of the frames [E] that show one of the next steps: so many at most."""
+        if not frames or most <= 0:
+            return []
+        # Each step may have had a reset before it.
+        pictures = self._encode(range(newest + 1, newest + 1 + 2 * most))
+        apart = np.linalg.norm(pictures[:, None] - pictures, axis=2)
+        nearest = apart[apart > 0].min()
+        off = [np.linalg.norm(pictures - f.astype(np.float32), axis=1).min() for f in frames]
+        return [frame for frame, one in zip(frames, off, strict=True) if one < nearest / 2][:most]
+
+    def _encode(self, numbers: Iterable[int]) -> np.ndarray:
+        """Embeddings of the pictures with these numbers, float32 [N, E]."""
+        numbers = list(numbers)
+        wanted = sorted(set(numbers) - set(self.embeddings))
         for chunk in np.array_split(wanted, len(wanted) // 64 + 1):
             if len(chunk):
                 pictures = np.stack([draw_counter(int(n) % 2**24, SIZE, SIZE) for n in chunk])
                 encoded = self.vlm.encode_images(pictures)
                 self.embeddings |= dict(zip(chunk.tolist(), encoded, strict=True))
-        own = np.stack([self.embeddings[n] for n in numbers.tolist()])
-        others = np.stack(
-            [self.embeddings[n] for n in {*numbers.tolist(), *(numbers + 1).tolist()}]
-        )
-        # Half the way to the nearest wrong picture, of some of them.
-        some = own[:: max(1, len(own) // 50)]
-        nearest = min(np.sort(np.linalg.norm(others - one, axis=1))[1] for one in some)
-        return np.linalg.norm(embeddings - own, axis=1) < nearest / 2
+        return np.stack([self.embeddings[n] for n in numbers])

@@ -133,14 +133,35 @@ def test_the_judge_sees_strangers(tmp_path, replay):
     assert judge(tmp_path, rows, frames).foreign == 3
 
 
-def judge(folder, rows, frames=None):
+@pytest.mark.parametrize(('transitions', 'foreign'), [(STEPS, 0), (STEPS - 1, 1), (STEPS - 4, 4)])
+def test_frames_of_steps_that_an_interrupted_learner_lacks_are_no_strangers(
+    tmp_path, replay, transitions, foreign
+):
+    rows = {name: array[:-4].copy() for name, array in replay.items()}
+    the_judge = Judge(LENGTH)
+    found = judge(tmp_path, rows, replay['embedding'], transitions, the_judge)
+    assert (found.lost, found.misjoined, found.foreign) == (0, 0, foreign)
+
+
+def test_frames_that_are_ahead_stay_known_and_others_do_not_hide_behind_them(tmp_path, replay):
+    rows = {name: array[:-4].copy() for name, array in replay.items()}
+    the_judge = Judge(LENGTH)
+    judge(tmp_path, rows, replay['embedding'], STEPS, the_judge)
+    picture = draw_counter(1_000, SIZE, SIZE)
+    far = the_judge.vlm.encode_images(picture[None])[:1].astype(np.float16)
+    frames = np.concatenate([replay['embedding'], far])
+    assert judge(tmp_path, rows, frames, STEPS, the_judge).foreign == 1
+
+
+def judge(folder, rows, frames=None, transitions=None, the_judge=None):
     """Judge a checkpoint with this replay, and these frames of the alignment."""
     checkpoint = folder / CHECKPOINTS / 'step_000000030'
-    checkpoint.mkdir(parents=True)
+    checkpoint.mkdir(parents=True, exist_ok=True)
     steps = len(rows['stamp'])
     save_tree(checkpoint / TRAINER_FILE, {'replay': rows}, {'steps': steps})
     rings = {'positives': rows['embedding'][:1] if frames is None else frames}
     rings['negatives'] = rows['embedding'][1:2]
     rings = {name: {'embeddings': ring} for name, ring in rings.items()}
-    save_tree(checkpoint / ALIGNMENT_FILE, rings, {'transitions': steps})
-    return Judge(LENGTH).judge(folder)
+    counts = {'transitions': steps if transitions is None else transitions}
+    save_tree(checkpoint / ALIGNMENT_FILE, rings, counts)
+    return (the_judge or Judge(LENGTH)).judge(folder)

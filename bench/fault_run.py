@@ -202,10 +202,6 @@ class Judge:
         kept = {row.tobytes() for row in replay['embedding']} | self.ahead
         frames = np.concatenate([rings[name]['embeddings'] for name in ('positives', 'negatives')])
         strange = [frame for frame in frames if frame.tobytes() not in kept]
-        newest = read_state(replay['next_state'][-1])
-        ahead = self._follow(strange, newest, alignment['transitions'] - trainer['steps'])
-        self.ahead |= {frame.tobytes() for frame in ahead}
-        foreign = len(strange) - len(ahead)
         new = {
             n: a[max(0, self.rows - 1) :] for n, a in replay.items() if len(a) == trainer['steps']
         }
@@ -218,7 +214,11 @@ class Judge:
         self.lacking = trainer['steps'] - alignment['transitions']
         behind = max(0, self.lacking - self.resumed_with)
         self.resumed_with += behind
-        return Found(trainer['steps'], behind + more.lost, more.misjoined, foreign + more.foreign)
+        newest = read_state(replay['next_state'][-1])
+        ahead = self._follow(strange, newest, self.resumed_with - self.lacking)
+        self.ahead |= {frame.tobytes() for frame in ahead}
+        foreign = len(strange) - len(ahead) + more.foreign
+        return Found(trainer['steps'], behind + more.lost, more.misjoined, foreign)
 
     @staticmethod
     def _began(rows: dict[str, np.ndarray]) -> np.ndarray:
@@ -265,16 +265,16 @@ class Judge:
         nearest = min(np.sort(np.linalg.norm(others - one, axis=1))[1] for one in some)
         return np.linalg.norm(embeddings - own, axis=1) < nearest / 2
 
-    def _follow(self, frames: list[np.ndarray], newest: int, most: int) -> list[np.ndarray]:
+    def _follow(self, frames: list[np.ndarray], newest: int, most: int) -> np.ndarray:
         """Those of the frames [E] that show one of the next steps: so many at most."""
         if not frames or most <= 0:
-            return []
+            return np.empty(0)
         # Each step may have had a reset before it.
-        pictures = self._encode(range(newest + 1, newest + 1 + 2 * most))
-        apart = np.linalg.norm(pictures[:, None] - pictures, axis=2)
-        nearest = apart[apart > 0].min()
-        off = [np.linalg.norm(pictures - f.astype(np.float32), axis=1).min() for f in frames]
-        return [frame for frame, one in zip(frames, off, strict=True) if one < nearest / 2][:most]
+        numbers = np.arange(newest + 1, newest + 1 + 2 * most)
+        stacked = np.stack(frames)
+        wide = stacked.astype(np.float32)
+        off = np.linalg.norm(wide[:, None] - self._encode(numbers.tolist()), axis=2)
+        return stacked[self._shows(numbers[off.argmin(axis=1)], wide)][:most]
 
     def _encode(self, numbers: Iterable[int]) -> np.ndarray:
         """Embeddings of the pictures with these numbers, float32 [N, E]."""

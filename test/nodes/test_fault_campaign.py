@@ -138,8 +138,7 @@ def test_frames_of_steps_that_an_interrupted_learner_lacks_are_no_strangers(
     tmp_path, replay, transitions, foreign
 ):
     rows = {name: array[:-4].copy() for name, array in replay.items()}
-    the_judge = Judge(LENGTH)
-    found = judge(tmp_path, rows, replay['embedding'], transitions, the_judge)
+    found = judge(tmp_path, rows, replay['embedding'], transitions)
     assert (found.lost, found.misjoined, found.foreign) == (0, 0, foreign)
 
 
@@ -151,6 +150,20 @@ def test_frames_that_are_ahead_stay_known_and_others_do_not_hide_behind_them(tmp
     far = the_judge.vlm.encode_images(picture[None])[:1].astype(np.float16)
     frames = np.concatenate([replay['embedding'], far])
     assert judge(tmp_path, rows, frames, STEPS, the_judge).foreign == 1
+
+
+def test_a_run_that_was_resumed_ahead_may_not_be_ahead_by_so_much_again(tmp_path, replay):
+    the_judge = Judge(LENGTH)
+    before = {name: array[:LENGTH] for name, array in replay.items()}
+    frames = replay['embedding'][: LENGTH + 4]
+    assert judge(tmp_path, before, frames, LENGTH + 4, the_judge).foreign == 0
+    # The simulator counts from 1 again, beyond where it had come to.
+    rows = {name: np.concatenate([array, replay[name]]) for name, array in before.items()}
+    newest = read_state(rows['next_state'][-1])
+    pictures = np.stack([draw_counter(newest + n, SIZE, SIZE) for n in (1, 2)])
+    more = the_judge.vlm.encode_images(pictures).astype(np.float16)
+    frames = np.concatenate([frames, more])
+    assert judge(tmp_path, rows, frames, LENGTH + STEPS + 4, the_judge).foreign == 2
 
 
 def judge(folder, rows, frames=None, transitions=None, the_judge=None):

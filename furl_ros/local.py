@@ -159,6 +159,9 @@ class LocalRun:
         start = trainer.steps
         while trainer.steps < config.total_steps:
             episode = trainer.start_episode()
+            if self.aligner is not None:
+                # One that a resumed run brought along was broken off.
+                self.aligner.drop_episode()
             with trainer.stages('reset'):
                 now = self.env.reset(episode_seed(config.seed, 0, episode))
             embedding = self.encode(now) if trainer.replay.keeps_previous else NO_EMBEDDING

@@ -106,6 +106,19 @@ def test_a_resumed_run_is_the_run_that_was_never_broken_off(tmp_path, changes):
         np.testing.assert_array_equal(mine.detach(), its.detach())
 
 
+def test_an_episode_that_the_end_of_a_run_broke_off_is_neither_success_nor_failure(tmp_path):
+    given = {'horizon': '20', 'total_steps': '30', 'eval_every': '0'}
+    folder = train(settings(tmp_path, **given))
+    run = LocalRun(graph.settings_of_run({'resume': str(folder), 'total_steps': '70'}, ''))
+    try:
+        list(run.steps())
+        # Episodes of 20 steps: one, half of one, two more.
+        assert len(run.aligner.positives) + len(run.aligner.negatives) == 60
+        assert not run.aligner.episodes
+    finally:
+        run.close()
+
+
 def test_a_finished_run_that_is_resumed_stays_as_it_is(finished):
     names = ('episodes.csv', 'evaluations.csv', 'curves.csv', 'vlm_agent.zip')
     before = {name: (finished / name).read_bytes() for name in names}

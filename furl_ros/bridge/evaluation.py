@@ -9,11 +9,11 @@ import numpy as np
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from furl_interfaces.action import Evaluate
 from furl_interfaces.msg import EpisodeResult, SourceInfo
+from furl_ros.bridge.goal_results import GoalResults
 from furl_ros.bridge.inbox import Inbox
 from furl_ros.bridge.join import Sensed
 from furl_ros.bridge.limits import LARGEST_FIRST_SEED, MOST_TRIALS
@@ -160,9 +160,7 @@ class Evaluations:
         self._goal: Evaluate.Goal | None = None
         self._begun = False
         self._handle: ServerGoalHandle | None = None
-        # Of the goal that was accepted last, and of the one that is not over.
-        self._accepted: Future | None = None
-        self._done: Future | None = None
+        self.results = GoalResults(node)
         self._count = 0
         node.create_service(Trigger, '~/evaluate', self._on_trigger)
         self._action = ActionServer(
@@ -209,11 +207,8 @@ class Evaluations:
 
     def end(self, result: Evaluate.Result) -> None:
         """The evaluation is over, or could not be; the next one may come."""
-        done, self._done, self._goal, self._begun = self._done, None, None, False
-        if done is not None:
-            done.set_result(result)
-            # A coroutine that awaits is only looked at when the executor wakes.
-            self._node.executor.wake()
+        self.results.give(result)
+        self._goal, self._begun = None, False
 
     def _on_trigger(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """~/evaluate: the configured episodes, as soon as that can be."""
@@ -235,7 +230,7 @@ class Evaluations:
             self._node.get_logger().warning(f'no evaluation: {why_not}')
             return GoalResponse.REJECT
         # First, since the main thread may see the goal, and be done with it, at any time.
-        self._accepted = self._done = Future(executor=self._node.executor)
+        self.results.expect()
         self._goal = goal
         return GoalResponse.ACCEPT
 
@@ -245,7 +240,7 @@ class Evaluations:
     async def _on_goal(self, handle: ServerGoalHandle) -> Evaluate.Result:
         """Evaluate action: waits for the main thread without blocking the executor."""
         self._handle = handle
-        result = await self._accepted
+        result = await self.results.expected
         self._handle = None
         if result.error_code == Evaluate.Result.OK:
             handle.succeed()

@@ -47,6 +47,8 @@ class Joined(NamedTuple, Generic[S]):
     score: S
     previous_score: S | None
     """That of the frame before; None when that could not be scored."""
+    begins: bool
+    """It is the first one of its episode that is whole."""
 
 
 @dataclass
@@ -81,6 +83,9 @@ class StampJoin(Generic[S]):
     # Stamps of observations, the first ones first, and whether they have had their turn.
     _known: dict[int, bool] = field(default_factory=dict)
     _floor: int = -1
+    # The observation that the newest whole step led to, and whether an episode was opened since.
+    _newest_step: Sensed | None = None
+    _opened: bool = False
 
     @property
     def in_flight(self) -> int:
@@ -112,13 +117,21 @@ class StampJoin(Generic[S]):
         self._waiting.append(observation)
         return True
 
-    def discard(self, observation: Sensed) -> None:
-        """Leave out the episode that this observation ends: it was thrown away."""
+    def discard(self, observation: Sensed) -> bool:
+        """Leave out the episode that this observation ends: it was thrown away.
+
+        Returns:
+            Whether the steps that came out last are of this very episode.
+        """
         gone = [o for o in self._waiting if o.episode == observation.episode]
         self._waiting = deque(o for o in self._waiting if o.episode != observation.episode)
         for one in (*gone, observation):
             self._known[one.stamp] = True
             self._scores.pop(one.stamp, None)
+        if any(one.step == 0 for one in gone) or self._is_new(observation):
+            return False
+        self._newest_step = None
+        return True
 
     def add_score(self, stamp: int, score: S | None) -> None:
         """Take the score of the frame with this stamp; None when the frame could not be scored."""
@@ -189,6 +202,7 @@ class StampJoin(Generic[S]):
                 del self._done[next(iter(self._done))]
                 self._drop_passed_scores()
             if after.step == 0:
+                self._opened = True
                 continue
             if before is None:
                 self.counts['steps without their predecessor'] += 1
@@ -200,8 +214,19 @@ class StampJoin(Generic[S]):
             elif self.in_pairs and previous_score is None:
                 self.counts['steps whose frame before has no score'] += 1
             else:
-                steps.append(Joined(before, after, score, previous_score))
+                steps.append(Joined(before, after, score, previous_score, self._is_new(after)))
+                self._newest_step, self._opened = after, False
         return steps
+
+    def _is_new(self, observation: Sensed) -> bool:
+        """Whether it is of another episode than the newest whole step.
+
+        The number alone does not tell: a robot that is started anew counts from the same one.
+        """
+        newest = self._newest_step
+        if newest is None or self._opened or observation.episode != newest.episode:
+            return True
+        return observation.step <= newest.step
 
     def _drop_passed_scores(self) -> None:
         """Nobody asked for those that still wait for an observation when its turn is over."""

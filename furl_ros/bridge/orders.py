@@ -7,14 +7,12 @@ import threading
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from furl_interfaces.action import Train
+from furl_ros.bridge.goal_results import GoalResults
 from furl_ros.bridge.node import FurlNode
 from furl_ros.bridge.status import Status
-
-RESULT_WAIT_S = 0.5  # seconds that the middleware has to deliver the result of a Train goal
 
 
 class Orders:
@@ -37,8 +35,7 @@ class Orders:
         self._cancel = threading.Event()
         self._pause = threading.Event()
         self._goal: ServerGoalHandle | None = None
-        self._goal_done: Future | None = None
-        self._outcome: Train.Result | None = None
+        self.results = GoalResults(node)
         node.create_service(Trigger, '~/start', self._on_start)
         node.create_service(Trigger, '~/cancel', self._on_cancel)
         node.create_service(Trigger, '~/pause', self._on_pause)
@@ -58,7 +55,7 @@ class Orders:
 
     def give(self, target: int = 0) -> None:
         """Have the main thread train until ``target`` environment steps; 0: ``total_steps``."""
-        self._busy, self._outcome = True, None
+        self._busy = True
         self._cancel.clear()
         self._targets.put(target or self._total_steps)
 
@@ -88,17 +85,10 @@ class Orders:
 
     def end(self, result: Train.Result) -> None:
         """The order was carried out, or could not be; the next one may come."""
-        self._outcome = result
-        self._busy = False
         self._pause.clear()
         self._cancel.clear()
-
-    def await_result_sent(self, stop: threading.Event) -> None:
-        """Before leaving: let the client of a Train goal hear how it ended."""
-        while self._goal is not None and not stop.wait(0.1):
-            pass
-        if self._goal_done is not None:
-            stop.wait(RESULT_WAIT_S)
+        self.results.give(result)
+        self._busy = False
 
     def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """~/start: train to the configured number of steps."""
@@ -146,14 +136,14 @@ class Orders:
         if self._busy:
             return GoalResponse.REJECT
         self._busy = True
+        self.results.expect()
         return GoalResponse.ACCEPT
 
     async def _on_goal(self, handle: ServerGoalHandle) -> Train.Result:
         """Train action: waits for the main thread without blocking the executor."""
-        self._goal = handle
+        self._goal, expected = handle, self.results.expected
         self.give(int(handle.request.total_steps))
-        self._goal_done = Future(executor=self._node.executor)
-        result = await self._goal_done
+        result = await expected
         self._goal = None
         if handle.is_cancel_requested:
             handle.canceled()
@@ -164,13 +154,9 @@ class Orders:
         return result
 
     def _tell(self) -> None:
-        """Publish the status, and feed and end a running Train goal."""
+        """Publish the status, and feed a running Train goal."""
         status = self._status.publish()
-        if self._goal is None:
-            return
-        if self._outcome is not None:
-            self._goal_done.set_result(self._outcome)
-        else:
+        if self._goal is not None:
             if self._goal.is_cancel_requested:
                 self._cancel.set()
             self._goal.publish_feedback(Train.Feedback(status=status))

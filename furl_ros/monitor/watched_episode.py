@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The episode that people look at: steps and scores, joined by stamp, some of which may be lost."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -101,9 +102,14 @@ class WatchedEpisode:
         Returns:
             The moments, and the gripper's places: float64 [moments, 3], NaN where not known.
         """
-        number = self._steps[stamp].episode
-        found = [(s, seen) for s, seen in self._steps.items() if seen.episode == number]
-        found = [(s, seen) for s, seen in found if s <= stamp]
+        found = [(s, seen) for s, seen in self._steps.items() if s <= stamp]
+        # A robot that was started anew counts its episodes from the same number.
+        before = [
+            place
+            for place, ((_, one), (_, other)) in enumerate(itertools.pairwise(found), 1)
+            if other.episode != one.episode or other.step <= one.step
+        ]
+        found = found[before[-1] if before else 0 :]
         moments = []
         for one, seen in found:
             score = self._scores.get(one, UNKNOWN)

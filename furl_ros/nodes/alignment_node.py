@@ -70,7 +70,6 @@ class AlignmentNode(FurlNode):
             for source in self.config.sources
         }
         self.infos: dict[str, SourceInfo] = {}
-        self.episodes: dict[str, int] = {}
 
         self.heads_publisher = self.create_publisher(RewardHeads, 'reward_heads', LATCHED)
         self.loss_publisher = self.create_publisher(Float64, 'head_loss', LATCHED)
@@ -161,10 +160,10 @@ class AlignmentNode(FurlNode):
         join = self.joins[source]
         if join.has_passed(sensed.stamp):
             return
-        join.discard(sensed)
+        was_running = join.discard(sensed)
         if self.aligner is None:
             return
-        if self.episodes.get(source) == sensed.episode:
+        if was_running and not sensed.evaluation:
             self.aligner.forget_episode(source)
         if not join.waiting:
             self.newest[source] = max(self.newest[source], sensed.stamp)
@@ -199,18 +198,14 @@ class AlignmentNode(FurlNode):
             return
         for source, join in self.joins.items():
             before = join.taken
-            for _, after, embedding, _ in join.pop():
-                if after.stamp <= self.saved_up_to[source]:
-                    self.episodes[source] = after.episode
+            for _, after, embedding, _, begins in join.pop():
+                if after.stamp <= self.saved_up_to[source] or after.evaluation:
                     continue
-                if after.evaluation:
-                    continue
-                if not self.fits(embedding):
-                    continue
-                if after.episode != self.episodes.get(source):
+                if begins:
                     # The one before was broken off, or ended and is sorted in already.
                     self.aligner.drop_episode(source)
-                    self.episodes[source] = after.episode
+                if not self.fits(embedding):
+                    continue
                 self.aligner.add(embedding, after.success, after.last, source)
                 self.newest[source] = after.stamp
                 with self.stages('head_update'):

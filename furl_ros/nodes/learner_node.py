@@ -56,6 +56,8 @@ from furl_ros.core.sharing import check_wandb, share_with_wandb
 from furl_ros.core.success import describe, summarize
 from furl_ros.core.trainer import Episode, Trainer, Trial
 
+# What a run may meet with in the field: it ends with one line. (A wrong setting is none of them.)
+EXPECTED = (SourceError, OSError, RuntimeError)
 # Live settings that change what is learned.
 OF_LEARNING = ('rho', 'partner_noise', 'success_share', 'demonstration_share')
 
@@ -128,12 +130,18 @@ class LearnerNode(FurlNode):
             text = 'the learner ends'
             code = Evaluate.Result.CANCELLED
             self.evaluations.end(Evaluate.Result(error_code=code, error_msg=text))
+            self.evaluations.results.await_sent()
+            self.orders.results.await_sent()
 
     def serve(self, stop: threading.Event) -> int:
         """Carry out one order after the other; returns the exit code."""
         while not stop.is_set():
             if self.evaluations.waiting:
-                self.evaluate_asked()
+                try:
+                    self.evaluate_asked()
+                except EXPECTED as error:
+                    self.get_logger().error(str(error))
+                    return 1
                 continue
             target = self.orders.take(timeout=0.2)
             if target is None:
@@ -141,7 +149,6 @@ class LearnerNode(FurlNode):
                 continue
             failed = self.train(target) == Train.Result.FAILED
             if failed or self.config.exit_when_done:
-                self.orders.await_result_sent(stop)
                 return int(failed)
         return 0
 
@@ -216,11 +223,17 @@ class LearnerNode(FurlNode):
                         self.evaluate_asked()
                     self.evaluate()
                 self.finish()
-        except SettingError:
-            raise
-        except (SourceError, OSError, RuntimeError) as error:
+        except EXPECTED as error:
             code, text = Train.Result.FAILED, str(error)
             self.get_logger().error(text)
+        except Exception as error:
+            self.end_training(Train.Result.FAILED, str(error))
+            raise
+        self.end_training(code, text)
+        return code
+
+    def end_training(self, code: int, text: str) -> None:
+        """Tell everybody how the training ended: an error_code and its reason."""
         self.status.state = {
             Train.Result.OK: TrainingStatus.FINISHED,
             Train.Result.FAILED: TrainingStatus.FAILED,
@@ -234,7 +247,6 @@ class LearnerNode(FurlNode):
             result.eval_success_rate = self.trainer.eval_success_rate
             result.run_folder = str(self.folder.path)
         self.orders.end(result)
-        return code
 
     def prepare(self) -> bool:
         """Wait for the other nodes, then make the trainer; False when stopped meanwhile."""
@@ -488,7 +500,12 @@ class LearnerNode(FurlNode):
         return ''
 
     def evaluate_asked(self) -> None:
-        """Carry out the evaluation that somebody asked for."""
+        """Carry out the evaluation that somebody asked for.
+
+        Raises:
+            OSError: what came of it cannot be written, or any other error but a robot's; whoever
+                asked has heard of it.
+        """
         config, robot = self.train_config, self.evaluator or self.own_robot
         seeds = self.evaluations.take(config.seed, config.eval_episodes)
         done: list[EpisodeResult] = []
@@ -498,7 +515,7 @@ class LearnerNode(FurlNode):
             self.status.detail = f'evaluating: {len(done)} of {len(seeds)} episodes'
             self.evaluations.tell(done[-1])
 
-        code, text = Evaluate.Result.OK, ''
+        code, text, failure = Evaluate.Result.OK, '', None
         try:
             if self.trainer is None and not self.prepare():
                 code, text = Evaluate.Result.CANCELLED, 'stopped before the start'
@@ -508,6 +525,8 @@ class LearnerNode(FurlNode):
             stopped = self.stopped or self.evaluations.cancelled
             code = Evaluate.Result.CANCELLED if stopped else Evaluate.Result.FAILED
             text = 'stopped' if stopped else str(error)
+        except Exception as error:
+            code, text, failure = Evaluate.Result.FAILED, str(error), error
         if robot is self.own_robot:
             robot.leave()
         result = Evaluate.Result(error_code=code, error_msg=text, episodes=done)
@@ -520,6 +539,8 @@ class LearnerNode(FurlNode):
             else f'evaluation: {text}'
         )
         self.evaluations.end(result)
+        if failure is not None:
+            raise failure
 
     def save(self) -> None:
         """Write a checkpoint: learner and alignment in one folder that appears when it is whole."""

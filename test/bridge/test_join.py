@@ -317,3 +317,50 @@ class TestRestart:
         join.restart(1_000)
         assert feed(join, [first, (1_000, 'y')]) == []
         assert join.counts == {'steps without their predecessor': 1}
+
+
+def begins(joined):
+    return [(step.after.stamp, step.begins) for step in joined if step.begins]
+
+
+def test_the_first_whole_step_of_each_episode_begins_it():
+    observations = stream([3, 2])
+    lost = observations[1].stamp
+    join = StampJoin()
+    joined = feed(
+        join,
+        [*observations, *((o.stamp, o.stamp if o.stamp != lost else None) for o in observations)],
+    )
+    assert begins(joined) == [(observations[2].stamp, True), (observations[5].stamp, True)]
+
+
+@pytest.mark.parametrize(
+    ('played', 'heard_from'),
+    [
+        (1, 0),
+        (3, 0),
+        (3, 1),  # its reset was not heard, so that its first step has nothing before it
+    ],
+)
+def test_a_robot_that_starts_anew_in_its_first_episode_begins_another_one(played, heard_from):
+    """It counts from the same number again, and what was before was broken off."""
+    broken_off = stream([5])[: played + 1]
+    anew = stream([5], first=1_000)[heard_from:]
+    join = StampJoin()
+    feed(join, [*broken_off, *((o.stamp, score(o)) for o in broken_off)])
+    joined = feed(join, [*anew, *((o.stamp, score(o)) for o in anew)])
+    first = anew[1].stamp
+    assert begins(joined) == [(first, True)]
+
+
+def test_a_discarded_episode_is_told_from_an_earlier_one_of_the_same_number():
+    def thrown_away(observations):
+        last = observations[-1]
+        return sensed(last.stamp + 7, last.stamp, 0, last.step + 1, True)._replace(discarded=True)
+
+    broken_off, anew = stream([5])[:4], stream([5], first=1_000)[:2]
+    for heard, runs in ((broken_off, True), ([*broken_off, *anew], False)):
+        join = StampJoin()
+        feed(join, [*broken_off, *((o.stamp, score(o)) for o in broken_off)])
+        feed(join, heard[len(broken_off) :])
+        assert join.discard(thrown_away(heard)) == runs

@@ -52,6 +52,16 @@ def test_an_episode_begins_anew_and_the_one_before_can_still_be_shown():
     assert watched.knows(11)
 
 
+def test_a_robot_that_starts_anew_with_the_same_number_plays_another_episode():
+    watched = WatchedEpisode()
+    for stamp in range(1, 6):
+        watched.add_step(stamp, step(0, stamp - 1))
+    for stamp in range(101, 104):
+        watched.add_step(stamp, step(0, stamp - 101))
+    assert [moment.step for moment in watched.until(103)[0]] == [0, 1, 2]
+    assert [moment.step for moment in watched.until(5)[0]] == [0, 1, 2, 3, 4]
+
+
 def test_earlier_stamps_are_another_run():
     watched = WatchedEpisode()
     watched.add_step(1_000, step(7, 3))

@@ -1,9 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Set before anything imports messages, torch or MuJoCo: they read these once."""
+"""What all tests share: their environment, and which of them stay together in one worker."""
 
 import os
 
+# Set before anything imports messages, torch or MuJoCo: they read these once.
 os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('MUJOCO_GL', 'egl')
 os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+
+import pytest
+from domains import take_domain
+
+# Of what asks for no domain of its own; each worker has another one.
+DOMAIN = take_domain()
+os.environ['ROS_DOMAIN_ID'] = str(DOMAIN)
+
+# Fixtures that are made once for several files.
+SHARED = ('train_run',)
+# What takes longest, so that no worker is left with it in the end.
+FIRST = ('test/nodes/', 'test/test_', 'test/core/', 'tools/')
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests in one worker, and with them those of other files that look at its run."""
+    for item in items:
+        shared = next((name for name in SHARED if name in item.fixturenames), None)
+        if item.get_closest_marker('xdist_group') is None:
+            item.add_marker(pytest.mark.xdist_group(shared or str(item.path)))
+
+    def rank(item: pytest.Item) -> tuple[int, bool]:
+        path = item.nodeid
+        place = next((n for n, part in enumerate(FIRST) if path.startswith(part)), len(FIRST))
+        return place, not any(name in item.fixturenames for name in SHARED)
+
+    items.sort(key=rank)

@@ -7,6 +7,7 @@ import time
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from rclpy.context import Context
 from rclpy.event_handler import EventHandler
 from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ShutdownException, SingleThreadedExecutor, TimeoutException
@@ -133,6 +134,9 @@ class Executor(SingleThreadedExecutor):
     wakes itself after each of their callbacks, for threads that wait while another one works, which
     is left out, too.
 
+    Args:
+        context: that of the nodes; None: the process' own one.
+
     Attributes:
         gather: seconds to leave what comes after a message where it is, to take it all at once: a
             waking costs more than a message. The first one after a pause is not held up.
@@ -143,8 +147,8 @@ class Executor(SingleThreadedExecutor):
     _awake: GuardCondition | None = None
     _making: int | None = None
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, context: Context | None = None) -> None:
+        super().__init__(context=context)
         # Where rclpy keeps its tasks in another way than version 7 does, all is left to it.
         self._short = hasattr(self, '_tasks')
         self._entities: _WaitSet | None = None

@@ -16,6 +16,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor, ParameterType, SetParametersResult
 from rclpy.clock import Clock, ClockType
+from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.service import Service
@@ -55,6 +56,11 @@ class FurlNode(Node):
     Callbacks run in one executor thread, in which the subclass is also constructed (an OpenGL
     context belongs to a thread); ``work`` runs in the main thread.
 
+    Args:
+        name: of the node, unless it is remapped.
+        options: of rclpy's ``Node``, for who holds several in one process: ``context``,
+            ``cli_args``, ``parameter_overrides``, ``namespace``, ``use_global_arguments``.
+
     Attributes:
         gather: of the executor; to be set before the end of ``__init__``.
         live: parameters that may be changed while the node runs.
@@ -62,9 +68,9 @@ class FurlNode(Node):
 
     gather = 0.0
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, **options: Any) -> None:
         self.live = Live()
-        super().__init__(name)
+        super().__init__(name, **options)
         # Stamps of a run come from one clock. rclpy would let it be changed in the middle.
         self.set_descriptor(
             'use_sim_time',
@@ -236,10 +242,13 @@ def _one_line(text: str) -> str:
 class _Host(threading.Thread):
     """Constructs the node and spins it in one thread."""
 
-    def __init__(self, factory: Callable[[], FurlNode], stop: threading.Event) -> None:
+    def __init__(
+        self, factory: Callable[[], FurlNode], stop: threading.Event, context: Context | None
+    ) -> None:
         super().__init__(name='executor')
         self.factory = factory
         self.stop = stop
+        self.context = context
         self.ready = threading.Event()
         self.node: FurlNode | None = None
         self.error: BaseException | None = None
@@ -248,7 +257,7 @@ class _Host(threading.Thread):
     def run(self) -> None:
         try:
             # rclpy 7.1's EventsExecutor deadlocks when another thread calls a service.
-            self.executor = Executor()
+            self.executor = Executor(context=self.context)
             self.node = self.factory()
             self.executor.gather = self.node.gather
             self.executor.add_node(self.node)
@@ -293,18 +302,21 @@ def _set_by_signals(stop: threading.Event) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
 
-def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
-    """Run one node until it is done or a signal comes; returns the exit code.
+def serve(
+    factory: Callable[[], FurlNode], stop: threading.Event, context: Context | None = None
+) -> tuple[int, str]:
+    """Run one node until it is done or ``stop`` is set; its callbacks run in a thread of its own.
 
-    0 after finished work, SIGINT or SIGTERM; 2 when a setting is not accepted (one line says
-    which); 1 after an unexpected error (with its traceback).
+    Args:
+        factory: makes the node.
+        stop: has the node end; set in any case when it has.
+        context: that of the node; None: the process' own one.
+
+    Returns:
+        The exit code, and what there is to say of it. 0 after finished work; 2 when a setting is
+        not accepted (one line says which); 1 after an unexpected error (with its traceback).
     """
-    keep_freed_memory()
-    stop = threading.Event()
-    # rclpy's own handlers would end the context at once; saving and a clean farewell need it.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    _set_by_signals(stop)
-    host = _Host(factory, stop)
+    host = _Host(factory, stop, context)
     host.start()
     host.ready.wait()
     code, error = 0, None
@@ -316,13 +328,29 @@ def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
     finally:
         stop.set()
         host.finish()
-        rclpy.try_shutdown()
-    # What broke the executor is the cause of what followed in the main thread.
+    # What broke the executor is the cause of what followed in this thread.
     error = host.error or error
     if isinstance(error, SettingError):
-        print(f'error: {error}', file=sys.stderr, flush=True)
-        return 2
+        return 2, f'error: {error}\n'
     if error is not None:
-        traceback.print_exception(error)
-        return 1
+        return 1, ''.join(traceback.format_exception(error))
+    return code, ''
+
+
+def run(factory: Callable[[], FurlNode], args: list[str] | None = None) -> int:
+    """Run one node, the process' only one, until it is done or a signal comes.
+
+    Returns:
+        The exit code: as ``serve``, and 0 after SIGINT or SIGTERM.
+    """
+    keep_freed_memory()
+    stop = threading.Event()
+    # rclpy's own handlers would end the context at once; saving and a clean farewell need it.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    _set_by_signals(stop)
+    try:
+        code, text = serve(factory, stop)
+    finally:
+        rclpy.try_shutdown()
+    print(text, end='', file=sys.stderr, flush=True)
     return code

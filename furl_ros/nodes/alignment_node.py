@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,8 +50,8 @@ FAREWELL_S = 10.0  # seconds that a stopping node waits for the learner to leave
 class AlignmentNode(FurlNode):
     """See the module's docstring; topics and services are listed in docs/topics.md."""
 
-    def __init__(self) -> None:
-        super().__init__('alignment_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('alignment_node', **options)
         self.config = declare(self, AlignmentNodeConfig)
         self.align_config = declare(self, AlignConfig)
         self.gather = self.config.gather

@@ -65,8 +65,8 @@ FAREWELLS, FAREWELL_S = 5, 0.02  # how often a leaving node sends the hold, seco
 class ArmNode(FurlNode):
     """See the module's docstring; docs/real-robot.md has topics, services and the states."""
 
-    def __init__(self) -> None:
-        super().__init__('arm_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('arm_node', **options)
         self.config = declare(self, ArmNodeConfig)
         self.profile = read_profile(yaml.safe_load(self.config.robot) or {})
         self.period = 1 / self.profile.control_rate

@@ -11,6 +11,7 @@ import time
 from array import array
 from collections import Counter, deque
 from pathlib import Path
+from typing import Any
 
 import yaml
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
@@ -89,8 +90,8 @@ class Stream:
 class CameraNode(FurlNode):
     """See the module's docstring; docs/real-robot.md tells what is done to the pictures."""
 
-    def __init__(self) -> None:
-        super().__init__('camera_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('camera_node', **options)
         self.config = declare(self, CameraNodeConfig)
         profile = read_profile(yaml.safe_load(self.config.robot) or {})
         self.name = profile.use_camera

@@ -12,6 +12,7 @@ import math
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
@@ -34,8 +35,8 @@ COLUMNS = ('episode', 'success_any_step', 'success_last_step', 'length', 'task_r
 class EvaluateNode(FurlNode):
     """See the module's docstring; docs/control.md shows how it is used."""
 
-    def __init__(self) -> None:
-        super().__init__('evaluate_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('evaluate_node', **options)
         self.config = declare(self, EvaluateNodeConfig)
         self.client = ActionClient(self, Evaluate, 'evaluate')
         self.shown = 0

@@ -65,8 +65,8 @@ OF_LEARNING = ('rho', 'partner_noise', 'success_share', 'demonstration_share')
 class LearnerNode(FurlNode):
     """See the module's docstring; topics, services and the action are listed in docs/topics.md."""
 
-    def __init__(self) -> None:
-        super().__init__('learner_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('learner_node', **options)
         self.config = declare(self, LearnerNodeConfig)
         self.train_config = declare(self, TrainConfig)
         self.scoring = declare(self, ScoringConfig)

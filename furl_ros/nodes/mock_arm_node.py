@@ -57,8 +57,8 @@ class Shot(NamedTuple):
 class MockArmNode(FurlNode):
     """See the module's docstring; docs/mock_arm.md lists topics and services."""
 
-    def __init__(self) -> None:
-        super().__init__('mock_arm_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('mock_arm_node', **options)
         config = declare(self, ArmConfig)
         self.camera_config = declare(self, CameraConfig)
         self.faults = Faults(declare(self, FaultConfig), config.seed)

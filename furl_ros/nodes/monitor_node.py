@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PoseArray
@@ -41,8 +42,8 @@ KEPT = 64  # newest pictures that may still get a score
 class MonitorNode(FurlNode):
     """See the module's docstring; docs/monitoring.md shows what comes of it."""
 
-    def __init__(self) -> None:
-        super().__init__('monitor_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('monitor_node', **options)
         self.config = declare(self, MonitorNodeConfig)
         # What comes between two pictures is read at once: that costs less.
         self.gather = 0.05

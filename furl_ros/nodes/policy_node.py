@@ -3,6 +3,7 @@
 
 import sys
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,8 @@ AGAIN_S = 1.0  # seconds between two tries after a robot has not answered
 class PolicyNode(FurlNode):
     """See the module's docstring; docs/real-robot.md shows how it is used."""
 
-    def __init__(self) -> None:
-        super().__init__('policy_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('policy_node', **options)
         self.config = declare(self, PolicyNodeConfig)
         self.policy = OnnxPolicy(self.config.policy)
         self.stop = threading.Event()

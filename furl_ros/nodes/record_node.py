@@ -49,8 +49,8 @@ class Received(NamedTuple):
 class RecordNode(FurlNode):
     """See the module's docstring; docs/recordings.md tells what comes of it."""
 
-    def __init__(self) -> None:
-        super().__init__('record_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('record_node', **options)
         self.config = declare(self, RecordNodeConfig)
         if not self.config.run_folder:
             raise SettingError("run_folder is ''; accepted: the folder of the run")

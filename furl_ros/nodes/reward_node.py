@@ -78,8 +78,8 @@ class RewardNode(FurlNode):
     The callbacks only queue (and swap the heads); the model is used by the main thread alone.
     """
 
-    def __init__(self) -> None:
-        super().__init__('reward_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('reward_node', **options)
         self.vlm_config = declare(self, VlmConfig)
         self.scoring = declare(self, ScoringConfig)
         self.config = declare(self, RewardNodeConfig)

@@ -8,6 +8,7 @@ on at ``control_rate`` with the newest action.
 import sys
 import time
 from array import array
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point
@@ -38,8 +39,8 @@ LOOK_ROUND_S = 1.0  # seconds after which somebody who looks on is seen while no
 class SimNode(FurlNode):
     """See the module's docstring; topics and services are listed in docs/topics.md."""
 
-    def __init__(self) -> None:
-        super().__init__('sim_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('sim_node', **options)
         self.sim_config = declare(self, SimConfig)
         self.config = declare(self, SimNodeConfig)
         self.env = make(self.sim_config)

@@ -86,8 +86,8 @@ class Take:
 class VideoNode(FurlNode):
     """See the module's docstring; docs/videos.md tells what comes of it."""
 
-    def __init__(self) -> None:
-        super().__init__('video_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('video_node', **options)
         self.config = declare(self, VideoNodeConfig)
         if not self.config.run_folder:
             raise SettingError("run_folder is ''; accepted: the folder of the run")

@@ -72,8 +72,8 @@ LOOK_ROUND_S = 1.0  # seconds between two looks at who is there
 class WebNode(FurlNode):
     """Shows a run on a page, and calls its services for who looks at it."""
 
-    def __init__(self) -> None:
-        super().__init__('web_node')
+    def __init__(self, **options: Any) -> None:
+        super().__init__('web_node', **options)
         self.config = declare(self, WebNodeConfig)
         self.gather = 1.0 / self.config.rate
         self.curves = Curves(FIGURES)

@@ -3,32 +3,38 @@
 
 import contextlib
 import csv
-import itertools
 import os
 import re
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 import rclpy
+import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from domains import Domain, take_domain
+from hosting import Hosted
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
+from furl_ros.bridge import graph, processes
+from furl_ros.bridge.config import RunConfig
 from furl_ros.bridge.convert import to_ns
 from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.storage import load_tree
+from sim.config import SimConfig
 
 TIMEOUT = 300.0
-"""Seconds after which a wait has failed: far more than a slow machine needs."""
+"""Seconds after which any wait of any test has failed: far more than a slow machine needs."""
 
 RECORDER = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -54,18 +60,139 @@ SMALL = {
 }
 """Settings of a graph that learns a little in a few seconds."""
 
-_domains = itertools.count(int(os.environ.get('ROS_DOMAIN_ID', os.getpid())) + 1)
+new_domain = take_domain
 
 
-def new_domain() -> int:
-    """A ROS domain that no other test of this session uses."""
-    return 1 + next(_domains) % 101
+class _Waited:
+    """What ``Command`` and ``Node`` have in common: both are waited for."""
+
+    @property
+    def newest(self) -> str:
+        """The end of the output, for the message of a test that failed."""
+        return end_of(self.output)
+
+    def wait_for(self, pattern: str) -> re.Match:
+        """Wait until the output holds a match of a regular expression."""
+        end = time.monotonic() + TIMEOUT
+        while not (found := re.search(pattern, self.output)):
+            assert self.returncode is None, f'{pattern!r} did not come:\n{self.newest}'
+            assert time.monotonic() < end, f'{pattern!r} did not come:\n{self.newest}'
+            self.wait_for_news(0.1)
+        return found
 
 
-class Command:
+class HostedNode(_Waited, Hosted):
+    """A node in this process."""
+
+    def finish(self) -> int:
+        """Wait for the end and return the exit code that a process would have."""
+        assert self.join(TIMEOUT), f'still running:\n{self.newest}'
+        return self.returncode
+
+
+class HostedGraph(_Waited):
+    """The nodes of train.launch.py in this process; as there, all of them end with any.
+
+    What decides between nodes (their order, what is lost, who waits for whom) is the same; the
+    launch itself and the processes are not there.
+
+    Args:
+        domain: ROS domain.
+        folder: for the file of parameters.
+        arguments: settings, as train.launch.py takes them; what is not given is as in ``SMALL``.
+
+    Attributes:
+        values: the settings of the whole graph.
+        nodes: by namespace and name: ``sim_node``, ``eval/sim_node``, ``learner_node``.
+    """
+
+    def __init__(self, domain: int, folder: Path, **arguments: Any) -> None:
+        given = {name: _word(value) for name, value in (SMALL | arguments).items()}
+        params_file = given.pop('params_file')
+        self.values = graph.settings_of_run(given, params_file)
+        self.values |= {'run_id': self.values['run_id'] or graph.new_run_id()}
+        self.nodes: dict[str, HostedNode] = {}
+        with contextlib.ExitStack() as started:
+            for number, parts in enumerate(_parts_of(self.values)):
+                file = folder / f'parameters_{domain}_{number}.yaml'
+                file.write_text(yaml.safe_dump({'/**': {'ros__parameters': parts.parameters}}))
+                words = ['--params-file', str(file)]
+                words += ['-r', f'__ns:=/{parts.namespace}'] if parts.namespace else []
+                name = f'{parts.namespace}/{parts.executable}'.lstrip('/')
+                node = HostedNode(parts.executable, domain, words)
+                self.nodes[name] = started.enter_context(node)
+            self._started = started.pop_all()
+
+    def __enter__(self) -> 'HostedGraph':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.interrupt()
+        self._started.__exit__(*error)
+
+    @property
+    def output(self) -> str:
+        """What the nodes have logged so far, one node after the other."""
+        return ''.join(node.output for node in self.nodes.values())
+
+    @property
+    def returncode(self) -> int | None:
+        """None as long as all of them run; else the worst."""
+        codes = [node.returncode for node in self.nodes.values()]
+        ended = [code for code in codes if code is not None]
+        return max(ended) if ended else None
+
+    def wait_for_news(self, seconds: float) -> None:
+        """Wait for this time."""
+        time.sleep(seconds)
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does: all of them get it."""
+        for node in self.nodes.values():
+            node.interrupt()
+
+    def finish(self) -> int:
+        """Wait until one has ended, end the others, and return the worst exit code."""
+        end = time.monotonic() + TIMEOUT
+        while self.returncode is None:
+            assert time.monotonic() < end, f'still running:\n{self.newest}'
+            time.sleep(0.05)
+        self.interrupt()
+        return max(node.finish() for node in self.nodes.values())
+
+
+class _Parts(NamedTuple):
+    executable: str
+    parameters: dict[str, Any]
+    namespace: str
+
+
+def _parts_of(values: dict[str, Any]) -> list[_Parts]:
+    """The nodes of a training with the parameters that train.launch.py gives them."""
+
+    def record(executable: str, *parameters: dict, namespace: str = '', **_: Any) -> _Parts:
+        merged = {name: value for part in parameters for name, value in part.items()}
+        return _Parts(executable, merged, namespace)
+
+    with mock.patch.object(processes, 'node', record):
+        parts = [processes.simulator(values, index) for index in range(values['num_sims'])]
+        if values['eval_every'] > 0:
+            shared = graph.for_node(values, SimConfig, RunConfig)
+            shared |= {'render': graph.sees(values), 'publish_clock': False}
+            parts.append(_Parts('sim_node', shared, 'eval'))
+        parts += processes.learning_nodes(
+            values,
+            eval_source='eval' if values['eval_every'] > 0 else '',
+            expect_goal_image=graph.uses_goal_image(values),
+        )
+    return parts
+
+
+class Command(_Waited):
     """A command in a process group of its own, whose output is collected while it runs."""
 
     def __init__(self, argv: Sequence[str], domain: int, cwd: Path | None = None) -> None:
+        self.domain = domain
         self.process = subprocess.Popen(
             argv,
             cwd=cwd,
@@ -75,6 +202,8 @@ class Command:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            # As long as anything of it lives nobody else gets its domain.
+            pass_fds=[domain.lock] if isinstance(domain, Domain) else (),
         )
         self._lines: list[str] = []
         self._news = threading.Condition()
@@ -104,19 +233,14 @@ class Command:
             return ''.join(self._lines)
 
     @property
-    def newest(self) -> str:
-        """The end of it, for the message of a test that failed."""
-        return end_of(self.output)
+    def returncode(self) -> int | None:
+        """None as long as it runs."""
+        return self.process.poll()
 
-    def wait_for(self, pattern: str) -> re.Match:
-        """Wait until the output holds a match of a regular expression."""
-        end = time.monotonic() + TIMEOUT
-        while not (found := re.search(pattern, self.output)):
-            assert self.process.poll() is None, f'{pattern!r} did not come:\n{self.newest}'
-            assert time.monotonic() < end, f'{pattern!r} did not come:\n{self.newest}'
-            with self._news:
-                self._news.wait(0.1)
-        return found
+    def wait_for_news(self, seconds: float) -> None:
+        """Wait for a further line, at most for so long."""
+        with self._news:
+            self._news.wait(seconds)
 
     def interrupt(self) -> None:
         """Ctrl-C: a terminal sends SIGINT to the whole group."""
@@ -144,11 +268,20 @@ def launch(
     return Command(['ros2', 'launch', 'furl_ros', file, *words], domain, cwd)
 
 
-def run_node(domain: int, name: str, **parameters: Any) -> Command:
-    """``ros2 run furl_ros <name>`` with these parameters."""
-    words = [w for n, v in parameters.items() for w in ('-p', f'{n}:={_word(v)}')]
+def run_node(domain: int, name: str, **parameters: Any) -> HostedNode:
+    """A node in this process, with the parameters that ``ros2 run`` would be given."""
+    return HostedNode(name, domain, _parameters(parameters))
+
+
+def run_process(domain: int, name: str, **parameters: Any) -> Command:
+    """``ros2 run furl_ros <name>`` with these parameters, where the process itself is tested."""
+    words = _parameters(parameters)
     arguments = ['--ros-args', *words] if words else []
     return Command(['ros2', 'run', 'furl_ros', name, *arguments], domain)
+
+
+def _parameters(values: Mapping[str, Any]) -> list[str]:
+    return [word for n, v in values.items() for word in ('-p', f'{n}:={_word(v)}')]
 
 
 def _word(value: Any) -> str:
@@ -178,7 +311,7 @@ class Probe:
     """
 
     def __init__(self, domain: int) -> None:
-        self.command: Command | None = None
+        self.command: Command | HostedNode | None = None
         self.domain = domain
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
@@ -196,6 +329,7 @@ class Probe:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.command = None
         self.executor.shutdown()
         self._thread.join(TIMEOUT)
         leave(self.node)
@@ -229,7 +363,7 @@ class Probe:
         end = time.monotonic() + TIMEOUT
         while not predicate():
             output = self.command.newest if self.command else ''
-            ended = self.command is not None and self.command.process.poll() is not None
+            ended = self.command is not None and self.command.returncode is not None
             assert not ended, f'ended before {what}:\n{output}'
             assert time.monotonic() < end, f'waited too long for {what}:\n{output}'
             with self._news:

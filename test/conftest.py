@@ -23,7 +23,7 @@ FIRST = ('test/nodes/', 'test/test_', 'test/core/', 'tools/')
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests in one worker, and with them those of other files that look at its run."""
+    """Keep the tests of a file in one worker, and those of several files that share a run."""
     for item in items:
         shared = next((name for name in SHARED if name in item.fixturenames), None)
         if item.get_closest_marker('xdist_group') is None:

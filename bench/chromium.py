@@ -19,7 +19,7 @@ from typing import Any
 from websockets.sync.client import connect
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome')
-TIMEOUT = 120.0  # seconds
+TIMEOUT = 300.0  # seconds
 ARGUMENTS = (
     '--headless=new',
     '--no-sandbox',  # which root, and many containers, cannot have

@@ -2,6 +2,7 @@
 """A graph that faults are made in, and what its replay must hold whatever happens to it."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ from furl_ros.core.config import VlmConfig
 from furl_ros.core.run import ALIGNMENT_FILE, TRAINER_FILE, find_checkpoint
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
-from furl_ros.core.vlm import load_vlm
+from furl_ros.core.vlm import Vlm, load_vlm
 from sim.counter import draw_counter, read_state
 
 TASK = 'furl/StampCounter-v0'
@@ -158,6 +159,13 @@ class Graph:
         self.process.wait()
 
 
+@functools.cache
+def vlm_of_runs() -> Vlm:
+    """The model that the runs use."""
+    torch.set_num_threads(1)
+    return load_vlm(VlmConfig(device='cpu'))
+
+
 class Found(NamedTuple):
     """What a checkpoint holds."""
 
@@ -181,8 +189,7 @@ class Judge:
 
     def __init__(self, horizon: int = HORIZON) -> None:
         self.horizon = horizon
-        torch.set_num_threads(1)
-        self.vlm = load_vlm(VlmConfig(device='cpu'))
+        self.vlm = vlm_of_runs()
         self.embeddings: dict[int, np.ndarray] = {}
         self.rows = 0
         # Frames that the alignment had taken in, and a learner that was interrupted had not.

@@ -2,9 +2,8 @@
 """bench/learning prints kept runs without repeating them, and refuses those of other settings."""
 
 import json
+import runpy
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,17 +30,21 @@ def kept(tmp_path):
     return results
 
 
-def learning(kept, *arguments):
+@pytest.fixture
+def learning(kept, monkeypatch):
     """Run the bench; a launch would leave a folder beside the results."""
-    command = [sys.executable, ROOT / 'bench/learning', '--results', kept]
-    command += ['--runs', kept.parent / 'runs', *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+    def run(*arguments):
+        places = ['--results', str(kept), '--runs', str(kept.parent / 'runs')]
+        monkeypatch.setattr('sys.argv', ['learning', *places, *arguments])
+        runpy.run_path(str(ROOT / 'bench/learning'), run_name='__main__')
+
+    return run
 
 
-def test_kept_runs_are_printed_and_not_repeated(kept):
-    run = learning(kept, '--task', 'window-close-v3', '--seeds', '3', '4', '--json')
-    assert run.returncode == 0, run.stderr
-    seeds = json.loads(run.stdout.splitlines()[-1])['seeds']
+def test_kept_runs_are_printed_and_not_repeated(kept, learning, capsys):
+    learning('--task', 'window-close-v3', '--seeds', '3', '4', '--json')
+    seeds = json.loads(capsys.readouterr().out.splitlines()[-1])['seeds']
     assert [row['seed'] for row in seeds] == [3, 4]
     # As docs/performance.md says.
     assert [row['env_steps_to']['0.9'] for row in seeds] == [9_930, 17_626]
@@ -56,9 +59,9 @@ def test_kept_runs_are_printed_and_not_repeated(kept):
         (['--task', 'ALE/NoSuchTask-v5'], 'ALE/NoSuchTask-v5'),
     ],
 )
-def test_other_settings_and_unknown_tasks_are_refused_by_name(arguments, named, kept):
-    run = learning(kept, '--seeds', '3', *arguments)
-    assert run.returncode != 0
-    assert run.stderr.startswith('error: ')
-    assert named in run.stderr
+def test_other_settings_and_unknown_tasks_are_refused_by_name(arguments, named, kept, learning):
+    with pytest.raises(SystemExit) as left:
+        learning('--seeds', '3', *arguments)
+    assert str(left.value).startswith('error: ')
+    assert named in str(left.value)
     assert not (kept.parent / 'runs').exists()

@@ -16,7 +16,7 @@ from furl_ros.bridge import graph
 from furl_ros.bridge.convert import to_float_field, to_time
 from furl_ros.core.demonstrations import load_demonstrations
 from furl_ros.core.settings import SettingError
-from furl_ros.local import LocalRun, train
+from furl_ros.local import LocalRun
 from furl_ros.nodes.record_node import definition_of
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +32,8 @@ SETTINGS = {
     'device': 'cpu',
 }
 RUN = SETTINGS | {
-    'warmup_steps': '30',
-    'total_steps': '60',
+    'warmup_steps': '10',
+    'total_steps': '20',
     'batch_size': '16',
     'buffer_size': '1000',
     'eval_every': '0',
@@ -95,7 +95,8 @@ class TestARunBeginsWithThem:
         given = RUN | {'run_folder': str(folder), 'demonstrations': str(shown)} | more
         return graph.settings_of_run(given, '')
 
-    def test_they_are_in_the_replay_and_in_the_rings(self, tmp_path, shown):
+    def test_they_are_in_the_replay_and_in_the_rings_once(self, tmp_path, shown):
+        """A resumed run does not take them a second time."""
         count = len(load_demonstrations(shown).transitions)
         run = LocalRun(self.values(tmp_path / 'run', shown))
         try:
@@ -104,17 +105,14 @@ class TestARunBeginsWithThem:
             assert len(run.aligner.positives) == count
             for _ in run.steps():
                 pass
-            assert len(run.trainer.replay) == count + 60
+            assert len(run.trainer.replay) == count + 20
             assert run.aligner.stage == 2, 'positives from the start'
         finally:
             run.close()
-
-    def test_a_resumed_run_does_not_take_them_twice(self, tmp_path, shown):
-        folder = train(self.values(tmp_path / 'run', shown), log_every=60)
-        given = {'resume': str(folder), 'total_steps': '70'}
+        given = {'resume': str(tmp_path / 'run'), 'total_steps': '25'}
         run = LocalRun(graph.settings_of_run(given, ''))
         try:
-            assert len(run.trainer.replay) == len(load_demonstrations(shown).transitions) + 60
+            assert len(run.trainer.replay) == count + 20
         finally:
             run.close()
 

@@ -6,6 +6,7 @@ Most run with ``sweep_stub`` in the learner's place, whose runs take no time.
 
 import contextlib
 import csv
+import functools
 import io
 import os
 import random
@@ -22,20 +23,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from distributed import LocalCluster
+from graph_support import TIMEOUT
 from rich.console import Console
 
+from furl_ros import local
 from furl_ros.core.locks import Lock
 from furl_ros.core.run import ALIGNMENT_FILE, CONFIG, TRAINER_FILE
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import save_tree
+from furl_ros.sweep import cluster as machines
 from furl_ros.sweep import command, display, plan, results
-from furl_ros.sweep.child import check_whole
-from furl_ros.sweep.progress import read_progress
+from furl_ros.sweep.child import check_whole, work
+from furl_ros.sweep.processes import description
+from furl_ros.sweep.progress import Progress, read_progress
 
 STUB = Path(__file__).resolve().parent / 'sweep_stub'
 TASK, OTHER = 'drawer-close-v3', 'window-open-v3'
-# Other processes may leave little of a processor to these.
-PATIENCE = 240.0  # seconds
 TABLES = ('curves', 'episodes', 'evaluations')
 WALL = {'wall_seconds', 'steps_per_second'}
 CONTENT = {
@@ -45,11 +49,26 @@ CONTENT = {
     'seeds': [0],
     'log_every': 5,
 }
+# What a true learner is given in the stub's place.
+LEARNER = {
+    'warmup_hold': 5,
+    'action_repeat': 5,
+    'horizon': 125,
+    'end_at_success': True,
+    'success_share': 0.25,
+    'return_bound': True,
+    'batch_size': 16,
+    'hidden_units': 16,
+    'buffer_size': 1_000,
+    'head_batch_size': 16,
+    'vlm': 'tiny-random',
+    'image_size': 32,
+}
 
 
 def until(condition: Callable[[], object], what: str) -> None:
     """Wait for a condition."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while not condition():
         assert time.monotonic() < end, f'waited in vain: {what}'
         time.sleep(0.02)
@@ -60,6 +79,12 @@ def is_alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
     return False
+
+
+def stub_environment(orders: Path) -> dict[str, str]:
+    """What puts the stub in the learner's place."""
+    path = os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(STUB)]))
+    return {'PYTHONPATH': path, 'SWEEP_STUB': str(orders)}
 
 
 class Place:
@@ -78,8 +103,7 @@ class Place:
         self.write(**changes)
         self.environment = os.environ | {'COLUMNS': '200'}
         if stub:
-            path = os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(STUB)]))
-            self.environment |= {'PYTHONPATH': path, 'SWEEP_STUB': str(self.orders)}
+            self.environment |= stub_environment(self.orders)
         self.processes: list[subprocess.Popen] = []
 
     def write(self, **changes) -> None:
@@ -105,7 +129,7 @@ class Place:
     def run(self, *arguments: str, code: int = 0) -> str:
         """Run a sweep to its end; returns what it printed."""
         process = self.start(*arguments)
-        out, _ = process.communicate(timeout=PATIENCE)
+        out, _ = process.communicate(timeout=TIMEOUT)
         assert process.returncode == code, out
         assert 'Traceback' not in out or code == 1, out
         return out
@@ -357,7 +381,7 @@ def test_a_signal_stops_a_sweep_with_its_runs(number, place):
     sweep = one.start('--workers', '1')
     until(lambda: one.stands(TASK, 'sac', 0).get('step') == 50, 'the hold')
     sweep.send_signal(number)
-    out, _ = sweep.communicate(timeout=PATIENCE)
+    out, _ = sweep.communicate(timeout=TIMEOUT)
     assert sweep.returncode == 130
     assert 'Traceback' not in out
     assert f'| {TASK} | - | - |' in out
@@ -375,7 +399,7 @@ def test_two_sweeps_share_the_jobs(place):
     done = [one.results / TASK / variant / f's{seed}' for variant, seed in rest]
     until(lambda: all(map(results.is_finished, done)), 'the second one does the rest')
     (one.orders / f'{TASK}-sac-s0.hold').unlink()
-    outs = [process.communicate(timeout=PATIENCE)[0] for process in (first, second)]
+    outs = [process.communicate(timeout=TIMEOUT)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outs
     assert f'{TASK} sac s0: finished by another sweep' in outs[1]
     assert outs[0].splitlines()[-3:] == outs[1].splitlines()[-3:]
@@ -404,7 +428,7 @@ def test_a_killed_run_is_started_once_more(place, unbroken):
     until(lambda: one.stands(TASK, 'sac', 0).get('step') == 50, 'the hold')
     os.kill(one.stands(TASK, 'sac', 0)['pid'], signal.SIGKILL)
     (one.orders / f'{TASK}-sac-s0.hold').unlink()
-    out, _ = sweep.communicate(timeout=PATIENCE)
+    out, _ = sweep.communicate(timeout=TIMEOUT)
     assert sweep.returncode == 0, out
     assert f'{TASK} sac s0: was ended by SIGKILL' in out
     assert 'going on from step 40' in one.log(TASK, 'sac', 0)
@@ -538,15 +562,54 @@ def test_a_terminal_shows_a_table_and_a_file_gets_lines(place):
 # Several machines.
 
 
+def started_with_the_sweep(one: Place, address: str) -> tuple[subprocess.Popen, int]:
+    """A sweep over a scheduler, and the process of the run that is held at step 50."""
+    one.order(f'{TASK}-sac-s0', 'hold', '50')
+    sweep = one.start('--scheduler', address)
+    until(lambda: one.stands(TASK, 'sac', 0).get('step') == 50, 'the hold')
+    return sweep, one.stands(TASK, 'sac', 0)['pid']
+
+
+def test_a_scheduler_gives_out_jobs_and_ends_those_of_a_sweep_that_died(
+    place, unbroken, monkeypatch
+):
+    """With its workers in this process; those of other machines are a campaign."""
+    one = place(variants={'sac': {'method': 'sac'}})
+    for name, value in stub_environment(one.orders).items():
+        monkeypatch.setenv(name, value)
+    with LocalCluster(
+        2, threads_per_worker=1, processes=False, protocol='tcp://', dashboard_address=None
+    ) as cluster:
+        address = cluster.scheduler_address
+        sweep, child = started_with_the_sweep(one, address)
+        sweep.kill()
+        until(lambda: not is_alive(child), 'the run ends with its sweep')
+        (one.orders / f'{TASK}-sac-s0.hold').unlink()
+        one.order(f'{TASK}-sac-s0', 'crash', '65 1')
+        out = one.run('--scheduler', address)
+    assert 'told to fail at step 65' in out
+    assert f'{TASK} sac s0: starting it once more' in out
+    assert same_rows(one, unbroken, ['sac/s0'])
+
+
+def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch):
+    monkeypatch.setattr(machines, 'CONNECT_WITHIN', 0.5)
+    with socket.socket() as nobody:
+        nobody.bind(('127.0.0.1', 0))
+        address = f'tcp://127.0.0.1:{nobody.getsockname()[1]}'
+        with pytest.raises(SettingError, match='where none answers') as raised:
+            machines.Cluster(address, 0)
+    assert str(raised.value).startswith(f"--scheduler is '{address}'")
+    assert '\n' not in str(raised.value)
+
+
 @pytest.fixture
 def cluster(tmp_path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
     """A scheduler and two workers, each with its own folder; their processes."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         address = f'tcp://127.0.0.1:{free.getsockname()[1]}'
-    path = os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(STUB)]))
-    orders = tmp_path / 'sweep' / 'orders'
-    environment = os.environ | {'PYTHONPATH': path, 'SWEEP_STUB': str(orders)}
+    environment = os.environ | stub_environment(tmp_path / 'sweep' / 'orders')
     dask = [sys.executable, '-m', 'dask']
     worker = ['worker', address, '--nthreads', '1', '--no-nanny', '--no-dashboard']
     commands = {
@@ -573,6 +636,7 @@ def cluster(tmp_path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
         process.wait()
 
 
+@pytest.mark.campaign
 def test_a_dask_scheduler_gives_jobs_to_other_machines(place, cluster, tmp_path, unbroken):
     address, (scheduler, *workers) = cluster
     one = place('sweep', seeds=[0, 1], runs='work')
@@ -591,7 +655,7 @@ def test_a_dask_scheduler_gives_jobs_to_other_machines(place, cluster, tmp_path,
     until(lambda: not is_alive(child), 'the run ends with its worker')
     until(lambda: 1 - at in held(), 'the other worker begins the job anew')
     (one.orders / f'{TASK}-sac-s0.hold').unlink()
-    out, _ = sweep.communicate(timeout=PATIENCE)
+    out, _ = sweep.communicate(timeout=TIMEOUT)
     assert sweep.returncode == 0, out
     assert same_rows(one, unbroken, ['sac/s0', 'sac/s1', 'furl/s0', 'furl/s1'])
     assert not list((one.folder / 'work').rglob('run.log'))
@@ -612,30 +676,49 @@ def test_a_dask_scheduler_gives_jobs_to_other_machines(place, cluster, tmp_path,
 # With the learner.
 
 
-@pytest.mark.timeout(1_800)
+class Killed(BaseException):
+    """Stands for SIGKILL where the learner is in this process."""
+
+
+def test_a_learner_that_is_killed_goes_on_as_if_it_had_not_been(place, monkeypatch):
+    """As its process does it; that it ends with its sweep is tested with the stub."""
+    counts = {'total_steps': 45, 'warmup_steps': 15, 'checkpoint_every': 10}
+    counts |= {'eval_every': 20, 'eval_episodes': 1}
+    given = {'settings': LEARNER | counts, 'variants': {'furl': CONTENT['variants']['furl']}}
+    whole, broken = (place(name, stub=False, **given) for name in ('whole', 'broken'))
+    write_step = Progress.step
+
+    def step(self: Progress, step: int, *rest: object, **named: object) -> None:
+        write_step(self, step, *rest, **named)
+        if 'broken' in str(self.path) and self.content['starts'] == 1 and step == 35:
+            raise Killed
+
+    monkeypatch.setattr(Progress, 'step', step)
+    # Each of the starts would have the same model loaded, and the same picture drawn.
+    for name in ('load_vlm', 'goal_image'):
+        monkeypatch.setattr(local, name, functools.cache(getattr(local, name)))
+    for one in (whole, broken):
+        (job,) = plan.read(one.file).jobs
+        job.run.mkdir(parents=True)
+        if one is broken:
+            with pytest.raises(Killed):
+                work(description(job, 0))
+            assert list((job.run / 'checkpoints').iterdir())
+        work(description(job, 0))
+        results.store(job.results, results.collect(job.run))
+    about = yaml.safe_load((broken.results / TASK / 'furl' / 's0' / 'run.yaml').read_text())
+    assert about['starts'] == 2
+    assert broken.stands(TASK, 'furl', 0)['step'] == 45
+    assert 'rewards.csv' in {Path(name).name for name in whole.tables()}
+    assert broken.tables() == whole.tables()
+
+
+@pytest.mark.campaign
 def test_a_sweep_that_is_killed_three_times_ends_with_the_same_results(place):
-    learner = {
-        'settings': {
-            'total_steps': 150,
-            'warmup_steps': 50,
-            'warmup_hold': 5,
-            'action_repeat': 5,
-            'horizon': 125,
-            'end_at_success': True,
-            'success_share': 0.25,
-            'return_bound': True,
-            'eval_every': 50,
-            'checkpoint_every': 25,
-            'batch_size': 16,
-            'hidden_units': 16,
-            'buffer_size': 1_000,
-            'head_batch_size': 16,
-            'vlm': 'tiny-random',
-            'image_size': 32,
-        },
-        'stub': False,
-    }
-    whole, broken = place('whole', **learner), place('broken', **learner)
+    counts = {'total_steps': 150, 'warmup_steps': 50, 'eval_every': 50, 'checkpoint_every': 25}
+    whole, broken = (
+        place(name, stub=False, settings=LEARNER | counts) for name in ('whole', 'broken')
+    )
     whole.run('--workers', '2')
     draw = random.Random(0)
     for kill in range(3):

@@ -226,11 +226,12 @@ class Evaluations:
             why_not = f'episodes is {goal.episodes}; accepted: 0 to {MOST_TRIALS}'
         elif goal.seed > LARGEST_FIRST_SEED:
             why_not = f'seed is {goal.seed}; accepted: 0 to {LARGEST_FIRST_SEED}'
+        # First, since the main thread may see the goal, and be done with it, at any time.
+        if not why_not and not self.results.expect():
+            why_not = 'the learner ends'
         if why_not:
             self._node.get_logger().warning(f'no evaluation: {why_not}')
             return GoalResponse.REJECT
-        # First, since the main thread may see the goal, and be done with it, at any time.
-        self.results.expect()
         self._goal = goal
         return GoalResponse.ACCEPT
 
@@ -240,7 +241,7 @@ class Evaluations:
     async def _on_goal(self, handle: ServerGoalHandle) -> Evaluate.Result:
         """Evaluate action: waits for the main thread without blocking the executor."""
         self._handle = handle
-        result = await self.results.expected
+        result = await self.results.take()
         self._handle = None
         if result.error_code == Evaluate.Result.OK:
             handle.succeed()

@@ -50,6 +50,7 @@ class Markers:
 
         Raises:
             ValueError: a marker is of another type, or not a shape.
+            OSError: a mesh cannot be written.
         """
         if raw == self._raw:
             return

@@ -133,17 +133,16 @@ class Orders:
 
     def _on_goal_request(self, _: Train.Goal) -> GoalResponse:
         """Train action: one goal at a time."""
-        if self._busy:
+        if self._busy or not self.results.expect():
             return GoalResponse.REJECT
         self._busy = True
-        self.results.expect()
         return GoalResponse.ACCEPT
 
     async def _on_goal(self, handle: ServerGoalHandle) -> Train.Result:
         """Train action: waits for the main thread without blocking the executor."""
-        self._goal, expected = handle, self.results.expected
+        self._goal = handle
         self.give(int(handle.request.total_steps))
-        result = await expected
+        result = await self.results.take()
         self._goal = None
         if handle.is_cancel_requested:
             handle.canceled()

@@ -262,9 +262,9 @@ class Source:
             _forget_all_but(self._lag_at, REMEMBERED)
         message = to_action(self.todo.stamp, action, agent)
         message.run = self._node.run_id
-        self._actions.publish(message)
         self.todo, self._answered = None, True
         self._owed_since = time.monotonic()
+        self._actions.publish(message)
 
     def take(self, hold: bool = True) -> Joined[Score] | None:
         """The next complete step, in order, if there is one.

@@ -108,11 +108,19 @@ class EvaluateNode(FurlNode):
         summary = summarize(any_step, last_step)
         print(describe(summary, len(any_step)), flush=True)
         if self.config.output:
-            self.write(Path(self.config.output).expanduser(), result, summary)
+            try:
+                self.write(Path(self.config.output).expanduser(), result, summary)
+            except OSError as error:
+                self.get_logger().error(f'not written: {error}')
+                return 1
         return 0
 
     def write(self, path: Path, result: Evaluate.Result, summary: dict[str, float]) -> None:
-        """Write a table of the episodes and the figures to <path>.csv and <path>.json."""
+        """Write a table of the episodes and the figures to <path>.csv and <path>.json.
+
+        Raises:
+            OSError: the folder cannot be made, or the disk is full or fails.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = [to_row(one) for one in result.episodes]
         text = io.StringIO()

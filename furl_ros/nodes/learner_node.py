@@ -124,24 +124,24 @@ class LearnerNode(FurlNode):
         self.stop = stop
         if self.config.autostart:
             self.orders.give()
+        why = 'the learner ends'
         try:
             return self.serve(stop)
+        except EXPECTED as error:
+            why = str(error)
+            self.get_logger().error(why)
+            return 1
+        except Exception as error:
+            why = str(error)
+            raise
         finally:
-            text = 'the learner ends'
-            code = Evaluate.Result.CANCELLED
-            self.evaluations.end(Evaluate.Result(error_code=code, error_msg=text))
-            self.evaluations.results.await_sent()
-            self.orders.results.await_sent()
+            self.leave(why)
 
     def serve(self, stop: threading.Event) -> int:
         """Carry out one order after the other; returns the exit code."""
         while not stop.is_set():
             if self.evaluations.waiting:
-                try:
-                    self.evaluate_asked()
-                except EXPECTED as error:
-                    self.get_logger().error(str(error))
-                    return 1
+                self.evaluate_asked()
                 continue
             target = self.orders.take(timeout=0.2)
             if target is None:
@@ -151,6 +151,16 @@ class LearnerNode(FurlNode):
             if failed or self.config.exit_when_done:
                 return int(failed)
         return 0
+
+    def leave(self, why: str) -> None:
+        """Whoever waits for the end of a goal hears that there will be no other one."""
+        for results, kind in (
+            (self.evaluations.results, Evaluate.Result),
+            (self.orders.results, Train.Result),
+        ):
+            results.leave(kind(error_code=kind.CANCELLED, error_msg=why))
+        self.evaluations.results.await_sent()
+        self.orders.results.await_sent()
 
     def check_change(self, values: dict[str, Any]) -> None:
         """Whether settings may be changed to these; in the executor's thread.
@@ -486,9 +496,11 @@ class LearnerNode(FurlNode):
                 evaluation = self.trainer.evaluate(
                     robot.reset, robot.step, seeds, tell, lambda _: robot.sight
                 )
+            self.reporter.evaluation(evaluation)
         finally:
             self.status.state, self.status.detail = before
-        self.reporter.evaluation(evaluation)
+            if robot is self.own_robot:
+                robot.leave()
 
     def why_no_evaluation(self) -> str:
         """Why nobody may ask for an evaluation; '' when one may."""
@@ -527,17 +539,16 @@ class LearnerNode(FurlNode):
             text = 'stopped' if stopped else str(error)
         except Exception as error:
             code, text, failure = Evaluate.Result.FAILED, str(error), error
-        if robot is self.own_robot:
-            robot.leave()
         result = Evaluate.Result(error_code=code, error_msg=text, episodes=done)
         summary = summarize([r.success_any_step for r in done], [r.success_last_step for r in done])
         for name, value in summary.items():
             setattr(result, name, value)
-        self.get_logger().info(
-            f'evaluation at step {self.trainer.steps:,}: {describe(summary, len(done))}'
-            if code == Evaluate.Result.OK
-            else f'evaluation: {text}'
-        )
+        if failure is None:
+            self.get_logger().info(
+                f'evaluation at step {self.trainer.steps:,}: {describe(summary, len(done))}'
+                if code == Evaluate.Result.OK
+                else f'evaluation: {text}'
+            )
         self.evaluations.end(result)
         if failure is not None:
             raise failure

@@ -195,7 +195,7 @@ class MonitorNode(FurlNode):
         try:
             with self.stages('scene'):
                 self.markers.set_scene(raw)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             self.count_bad('bad scenes', str(error))
 
     def on_poses(self, message: PoseArray) -> None:

@@ -298,7 +298,9 @@ class VideoNode(FurlNode):
         while not self.films.empty():
             self.make_next(timeout=0)
         if self.board is not None:
-            self.board.close()
+            # A disk that is full was told with the film.
+            with contextlib.suppress(OSError):
+                self.board.close()
         return 0
 
     def make_next(self, timeout: float) -> None:

@@ -163,6 +163,9 @@ class WebNode(FurlNode):
         given = given or ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value)
 
         def told(answer: SetParameters.Response) -> str:
+            # A call that failed there has an empty answer.
+            if not answer.results:
+                return 'the call failed'
             result = answer.results[0]
             return f'{name} is now {value}' if result.successful else result.reason
 

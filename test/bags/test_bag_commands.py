@@ -67,11 +67,11 @@ def scorer():
 def aligned(tmp_path_factory):
     """Heads of three successes and two failures."""
     folder = tmp_path_factory.mktemp('aligned')
-    solved = [bag(folder / f'solved{n}', places(60, seed=n)) for n in range(3)]
-    failed = [bag(folder / f'failed{n}', places(60, 0.4, seed=10 + n)) for n in range(2)]
+    solved = [bag(folder / f'solved{n}', places(30, seed=n)) for n in range(3)]
+    failed = [bag(folder / f'failed{n}', places(30, 0.4, seed=10 + n)) for n in range(2)]
     words = ['--success', *solved, '--failure', *failed, '--prompt', PROMPT, *MODEL]
     out = folder / 'heads.safetensors'
-    assert align.main([str(w) for w in [*words, '--out', out, '--updates', 400]]) == 0
+    assert align.main([str(w) for w in [*words, '--out', out, '--updates', 100]]) == 0
     return out
 
 
@@ -148,7 +148,7 @@ class TestScore:
         path = file_of(bag(tmp_path / 'bag', places(400)))
         path.write_bytes(path.read_bytes()[:-2000])
         words = [str(path), '--prompt', PROMPT, *MODEL, '--out', str(tmp_path), '--no-video']
-        assert score.main(words) == 0
+        assert score.main([*words, '--every', '10']) == 0
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1
         assert lines[0].startswith(f'damaged: {path}: bag.mcap: ')
@@ -256,7 +256,7 @@ class TestARunBeginsWithThem:
             assert np.array_equal(image, saved.values['image_head'])
             assert np.array_equal(text, saved.values['text_head'])
             assert run.aligner.transitions == 0
-            assert len(run.aligner.positives) == 180
+            assert len(run.aligner.positives) == 90
             for _ in run.steps():
                 pass
             # The frames of the recordings teach from the end of the warm-up on.

@@ -34,7 +34,7 @@ def test_every_encoding_is_read(encoding, padding, is_bigendian):
     assert error(encoding, (96, 128), padding, is_bigendian) <= ROUNDING[encoding]
 
 
-@pytest.mark.parametrize('encoding', convert.ENCODINGS)
+@pytest.mark.parametrize('encoding', ['bgra16', 'mono8', 'bayer_gbrg8', 'yuv422', 'nv12', 'nv24'])
 def test_pictures_of_4k_are_read(encoding):
     """Tiled, since a mosaic or a pair of pixels repeats with them."""
     tile = scene(216, 240)

@@ -16,7 +16,6 @@ from builtin_interfaces.msg import Time
 from encoding_support import PLANES, pixel_bytes, without_padding
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from property_support import few
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
@@ -24,7 +23,7 @@ from furl_interfaces.msg import Observation, PromptEmbedding, RewardHeads, Sourc
 from furl_ros.bridge import compressed, convert
 from furl_ros.bridge.steps import from_observation, spaces_of, to_action, to_observation
 
-many = settings(few, max_examples=500)
+many = settings(max_examples=4 * settings().max_examples)
 
 UINT32 = 2**32 - 1
 DEEP = [encoding for encoding in convert.ENCODINGS if encoding.endswith('16')]
@@ -121,7 +120,6 @@ def test_padding_changes_nothing(message):
     assert np.array_equal(frame, convert.from_image_msg(without_padding(message)))
 
 
-@few
 @given(fitting_images(st.sampled_from(DEEP)))
 def test_bytes_the_other_way_round(message):
     other = without_padding(message)
@@ -130,7 +128,6 @@ def test_bytes_the_other_way_round(message):
     assert np.array_equal(convert.from_image_msg(message), convert.from_image_msg(other))
 
 
-@few
 @given(fitting_images(st.sampled_from(sorted({*convert.ENCODINGS} - {*DEEP}))))
 def test_single_bytes_have_no_order(message):
     frame = convert.from_image_msg(message)
@@ -138,7 +135,6 @@ def test_single_bytes_have_no_order(message):
     assert np.array_equal(convert.from_image_msg(message), frame)
 
 
-@few
 @given(frames, st.integers(-(2**31) * 10**9, 2**31 * 10**9 - 1))
 def test_frames_there_and_back(frame, stamp):
     for back, message in (
@@ -213,14 +209,12 @@ def test_the_files_are_sound(data):
     assert convert.from_compressed_msg(message).shape == FRAME.shape
 
 
-@few
 @given(st.integers(-(2**31), 2**31 - 1), st.integers(0, 10**9 - 1))
 def test_stamps_there_and_back(sec, nanosec):
     stamp = Time(sec=sec, nanosec=nanosec)
     assert convert.to_time(convert.to_ns(stamp)) == stamp
 
 
-@few
 @given(
     st.builds(
         PromptEmbedding,
@@ -242,7 +236,6 @@ def test_any_prompt_is_read_or_refused(message):
         assert embedding is None or np.isfinite(embedding).all()
 
 
-@few
 @given(
     st.builds(
         RewardHeads,
@@ -291,7 +284,6 @@ def test_any_observation_is_read_or_refused(message, widths):
     assert to_action(sensed.stamp, sensed.action, '').header.stamp == message.header.stamp
 
 
-@few
 @given(st.builds(SourceInfo, state_size=fields, action_low=floats, action_high=floats))
 def test_any_source_has_spaces_or_is_refused(info):
     spaces = result_of(spaces_of, info)
@@ -305,7 +297,6 @@ def test_any_source_has_spaces_or_is_refused(info):
     assert actions.is_bounded()
 
 
-@few
 @given(st.integers(1, 6), st.data())
 def test_sound_sources_have_spaces(size, data):
     low = data.draw(st.lists(st.floats(-100, 0, width=32), min_size=size, max_size=size))

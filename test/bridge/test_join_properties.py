@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from property_support import few
 
 from furl_ros.bridge.join import Joined, Sensed, StampJoin
 from furl_ros.bridge.limits import JOIN_WAITING
 
-many = settings(few, max_examples=400)
+many = settings(max_examples=4 * settings().max_examples)
 
 GAP = 7  # nanoseconds between two observations: what is nobody's stamp fits in between
 FIRST = 100
@@ -178,7 +177,6 @@ def test_what_comes_out_is_what_the_reference_says(events, in_pairs):
     assert not join.waiting
 
 
-@few
 @given(st.lists(streams(), min_size=2, max_size=3), st.randoms(use_true_random=False))
 def test_sources_do_not_meet(sources, random):
     """They may have the same stamps, and are counted together."""
@@ -242,7 +240,6 @@ def test_no_observation_of_nobodys_costs_a_step(streams):
     assert max(Counter(found).values(), default=1) == 1
 
 
-@few
 @given(
     st.lists(st.sampled_from([True, False, None]), min_size=30, max_size=400),
     st.integers(1, 20),

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings as parameters of a real node."""
 
-import os
 import re
 from dataclasses import dataclass
 
 import pytest
 import rclpy
+from domains import take_domain
 from rcl_interfaces.msg import ParameterType
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -32,7 +32,8 @@ class Example:
 @pytest.fixture(scope='module')
 def context():
     context = rclpy.Context()
-    rclpy.init(context=context, domain_id=1 + os.getpid() % 100)
+    domain = take_domain()
+    rclpy.init(context=context, domain_id=domain)
     yield context
     rclpy.try_shutdown(context=context)
 

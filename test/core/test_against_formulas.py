@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses, labels, relay and updates against the papers' formulas in plain NumPy (formulas.py).
 
-In double precision, so that nothing but the formulas can differ. The updates against SB3 over a
-hundred steps, and in float32, are in test_relay_update.py.
+In double precision, so that nothing but the formulas can differ. More updates against SB3, and in
+float32, are in test_relay_update.py.
 """
 
 import itertools

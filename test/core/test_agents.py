@@ -178,7 +178,6 @@ def test_the_zip_is_plain_sb3(tmp_path):
         [sys.executable, '-c', textwrap.dedent(ALONE), tmp_path / 'vlm_agent.zip'],
         capture_output=True,
         text=True,
-        timeout=60,
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr

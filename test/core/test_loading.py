@@ -8,7 +8,9 @@ import io
 import json
 import os
 import pickle
+import shutil
 import urllib.error
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,8 +190,8 @@ def test_openais_weights_need_openais_activation(tmp_path):
     refused(f'open_clip:tiny-random/{path}', 'QuickGELU.*accepted: open_clip:<model>-quickgelu/')
 
 
-@pytest.fixture
-def archive(tmp_path):
+@pytest.fixture(scope='module')
+def scripted_model(tmp_path_factory):
     """A model with OpenAI's activation, and a TorchScript archive that holds what OpenAI's hold."""
     model = random_model(force_quick_gelu=True)
     scripted = copy.deepcopy(model)
@@ -197,9 +199,16 @@ def archive(tmp_path):
     for key, number in OPENAI_NUMBERS.items():
         scripted.__dict__.pop(key, None)
         scripted.register_buffer(key, number)
-    path = tmp_path / 'archive.pt'
+    path = tmp_path_factory.mktemp('scripted') / 'archive.pt'
     torch.jit.script(scripted).save(path)
     return model, path
+
+
+@pytest.fixture
+def archive(scripted_model, tmp_path):
+    """The same, with an archive of one's own."""
+    model, path = scripted_model
+    return model, Path(shutil.copy(path, tmp_path))
 
 
 def openai_tag(path):

@@ -125,7 +125,7 @@ def test_updates_are_those_of_plain_sb3(names):
             )
 
 
-def test_a_hundred_updates_in_double_precision_are_those_of_sb3(monkeypatch):
+def test_forty_updates_in_double_precision_are_those_of_sb3(monkeypatch):
     """The arithmetic is the same: what differs in float32 is rounding alone."""
     monkeypatch.setattr(torch.cpu, 'get_capabilities', dict)  # torch's own products
     # SB3 turns observations into float32.
@@ -134,7 +134,7 @@ def test_a_hundred_updates_in_double_precision_are_those_of_sb3(monkeypatch):
     try:
         plain, ours = PlainAgents(), made()
         update = update_of(ours)
-        for number, (batch, rewards) in enumerate(batches(100)):
+        for number, (batch, rewards) in enumerate(batches(40)):
             for each in (plain, update):
                 torch.manual_seed(number)
                 each(batch, rewards)
@@ -177,11 +177,17 @@ def spoilt(batch, rewards, where, value):
     return batch._replace(**{where: part}), rewards
 
 
-@pytest.mark.parametrize('value', [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize(
-    'where', ['rewards of vlm', 'rewards of sac', 'states', 'actions', 'next_states']
+    ('where', 'value', 'before'),
+    [
+        ('rewards of vlm', torch.nan, 0),
+        ('rewards of vlm', torch.inf, 3),
+        ('rewards of sac', -torch.inf, 3),
+        ('states', torch.nan, 3),
+        ('actions', torch.inf, 3),
+        ('next_states', torch.nan, 3),
+    ],
 )
-@pytest.mark.parametrize('before', [0, 3])
 def test_an_update_that_is_not_finite_changes_no_agent(where, value, before):
     """Bit for bit; the agents go on from there as if it had never been asked for."""
     agents, others = made(), made()

@@ -178,13 +178,13 @@ class Run:
         )
 
 
-@pytest.mark.parametrize('learn', [False, True])
-def test_fifty_episodes_are_thrown_away_at_random(learn, tmp_path):
+@pytest.mark.parametrize(('learn', 'count'), [(False, 50), (True, 12)])
+def test_episodes_are_thrown_away_at_random(learn, count, tmp_path):
     """Compared with a run without them; what was learned meanwhile stays learned."""
     rng = np.random.default_rng(3)
     one, other = Run(), Run()
     frames, thrown, kept = Frames(5, 1), 0, 0
-    while thrown < 50:
+    while thrown < count:
         doomed = rng.random() < 0.6
         length = int(rng.integers(1, 20))
         number = one.begin()
@@ -204,7 +204,7 @@ def test_fifty_episodes_are_thrown_away_at_random(learn, tmp_path):
             other.end(number)
             kept += 1
         assert one.counters() == other.counters()
-    assert kept > 10
+    assert kept > count / 5
     assert_same(whole_state(one.trainer.replay), whole_state(other.trainer.replay))
     for name in ('one', 'other'):
         {'one': one, 'other': other}[name].aligner.save(tmp_path / name)

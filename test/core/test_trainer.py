@@ -731,10 +731,8 @@ class TestCheckpoints:
             ('furl', 0, PLAIN_COSINE),
             ('furl', 2, PLAIN_COSINE),
             ('furl', 5, PLAIN_COSINE),
-            ('furl', 5, POTENTIAL),
             ('vlm', 1, PLAIN_COSINE),
             ('vlm', 0, POTENTIAL),
-            ('vlm', 2, POTENTIAL),
             ('vlm', 5, POTENTIAL),
             ('furl', 5, PROGRESS),
             ('sac', 1, PLAIN_COSINE),
@@ -750,7 +748,7 @@ class TestCheckpoints:
         straight = everything(one, tmp_path / 'straight')
 
         other = trainer(method, scoring, seed=3)
-        play(other)  # whatever it was before is gone
+        play(other, length=15)  # whatever it was before is gone
         other.load(folder)
         assert_same(everything(other, tmp_path / 'again'), saved)
         rehearse(other, 1, episodes)
@@ -758,7 +756,7 @@ class TestCheckpoints:
         assert one.success_rate == other.success_rate
         assert one.report() == other.report()
 
-    @pytest.mark.parametrize('episodes', [0, 2, 5])
+    @pytest.mark.parametrize('episodes', [0, 5])
     def test_settings_for_short_runs_continue_bit_for_bit(self, tmp_path, episodes):
         short = {
             'n_step': 3,
@@ -772,7 +770,7 @@ class TestCheckpoints:
         rehearse(one, episodes, 0)
         saved = everything(one, tmp_path / 'checkpoint')
         rehearse(one, 1, episodes)
-        play(other)
+        play(other, length=15)
         other.load(tmp_path / 'checkpoint')
         assert_same(everything(other, tmp_path / 'again'), saved)
         rehearse(other, 1, episodes)
@@ -826,7 +824,7 @@ def test_deterministic_given_the_seed(tmp_path):
     results = []
     for number, seed in enumerate((1, 1, 2)):
         one = trainer(seed=seed)
-        rehearse(one, 2, 0)
+        rehearse(one, 1, 1)
         results.append(everything(one, tmp_path / str(number)))
     assert_same(results[0], results[1])
     assert not np.array_equal(results[0]['replay/action'], results[2]['replay/action'])

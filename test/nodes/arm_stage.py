@@ -4,13 +4,13 @@
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from graph_support import RECORDER, Command, Probe, run_node
+from graph_support import RECORDER, Command, HostedNode, Probe, new_domain, run_node, run_process
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
@@ -31,11 +31,12 @@ JOINTS = (
     'wrist_2_joint',
     'wrist_3_joint',
 )
+PATIENCE_S = 60.0  # a machine that is busy with other things stops nothing
 POSE = {
     'topic': 'relayed/tool_pose',
     'type': 'geometry_msgs/msg/PoseStamped',
     'fields': ['pose.position.x', 'pose.position.y', 'pose.position.z'],
-    'stale_s': 3.0,
+    'stale_s': PATIENCE_S,
 }
 COMMANDS = {
     'joint_trajectory': {
@@ -55,8 +56,27 @@ COMMANDS = {
 COMPANION = 'companion'
 
 
-def robot(kind: str = 'joint_trajectory', watchdog: float = 1.0, **episode: Any) -> dict[str, Any]:
-    """The stand-in arm as a profile: commands of a kind, watchdogs of some seconds, episodes."""
+SILENCES = {
+    'action': 'action',
+    'joint_states': 'joint positions',
+    'tool_pose': 'observation tool',
+    'camera': 'camera table',
+    'node': f'node {COMPANION}',
+}
+"""What arm_node calls those that a ``Stage`` may have fall silent."""
+
+
+def robot(
+    kind: str = 'joint_trajectory', watchdogs: Mapping[str, float] | None = None, **episode: Any
+) -> dict[str, Any]:
+    """The stand-in arm as a profile.
+
+    Args:
+        kind: of its commands.
+        watchdogs: seconds that some of ``SILENCES`` may last; else far more than a test needs.
+        episode: what is special in it.
+    """
+    patience = dict.fromkeys(SILENCES, PATIENCE_S) | (watchdogs or {})
     return {
         'name': 'mock',
         'control_rate': 20,
@@ -67,7 +87,7 @@ def robot(kind: str = 'joint_trajectory', watchdog: float = 1.0, **episode: Any)
             'upper': [6.2] * len(JOINTS),
             'max_velocity': 1.0,
             'max_acceleration': 5.0,
-            'stale_s': watchdog,
+            'stale_s': patience['joint_states'],
         },
         'command': COMMANDS[kind] | {'max_step': 0.2},
         'observation': {'tool': POSE, 'action': {'type': 'last_action'}},
@@ -81,18 +101,19 @@ def robot(kind: str = 'joint_trajectory', watchdog: float = 1.0, **episode: Any)
                 'kinds': ['trajectory'],
                 'trajectory_topic': 'sent/joint_trajectory',
                 'positions': list(HOME),
-                'move_s': 1.0,
+                'move_s': 0.5,
+                'timeout_s': PATIENCE_S,
             },
         }
         | episode,
         'cameras': {'table': {'topic': 'camera/image_raw'}},
         'watchdogs': {
-            'action_s': watchdog,
-            'observation_s': watchdog,
-            'camera_s': watchdog,
-            'nodes_s': watchdog,
+            'action_s': patience['action'],
+            'observation_s': patience['tool_pose'],
+            'camera_s': patience['camera'],
+            'nodes_s': patience['node'],
             'nodes': [COMPANION],
-            'loop_s': 5.0,
+            'loop_s': PATIENCE_S,
         },
     }
 
@@ -101,11 +122,11 @@ class Stage:
     """Plays learner, camera and a further node, and passes on what the arm tells, unless muted.
 
     Attributes:
-        muted: of 'action', 'joint_states', 'tool_pose', 'camera', 'node' those that are silent.
+        muted: those of ``SILENCES`` that are silent.
         policy: from the state to the action of the next step.
         observations: what arm_node has told, in order.
         actions: publisher of the learner's answers.
-        commands: (time of arrival, message) on the topic of each command.
+        commands: messages on the topic of each command.
         states: (time of arrival, text) of arm_node's state.
         joints: what the arm itself tells.
         silent_since: when each of ``muted`` spoke last.
@@ -119,7 +140,7 @@ class Stage:
         self.silent_since: dict[str, float] = {}
         self.joints = probe.record(JointState, 'joint_states', EVENTS)
         self.tools = probe.record(PoseStamped, 'tool_pose', EVENTS)
-        self.commands: dict[str, list[tuple[float, Any]]] = {'joint_trajectory': [], 'twist': []}
+        self.commands: dict[str, list[Any]] = {'joint_trajectory': [], 'twist': []}
         self.states: list[tuple[float, str]] = []
         self.observations: list[Observation] = []
         node = probe.node
@@ -140,7 +161,12 @@ class Stage:
                 kind, f'sent/{topic}', EVENTS, lambda m, o=out, h=heard: self._pass_on(o, h, m)
             )
             probe.wait(out.get_subscription_count, topic)
-        probe.listen(String, 'arm_node/state', LATCHED, lambda m: self.states.append(_now(m.data)))
+        probe.listen(
+            String,
+            'arm_node/state',
+            LATCHED,
+            lambda m: self.states.append((time.monotonic(), m.data)),
+        )
         probe.listen(Observation, 'observation', RECORDER, self._on_observation)
         node.create_timer(0.05, self._on_timer)
 
@@ -149,8 +175,8 @@ class Stage:
             publisher.publish(message)
             self.silent_since[what] = time.monotonic()
 
-    def _pass_on(self, publisher: Any, heard: list[tuple[float, Any]], message: Any) -> None:
-        heard.append(_now(message))
+    def _pass_on(self, publisher: Any, heard: list[Any], message: Any) -> None:
+        heard.append(message)
         publisher.publish(message)
 
     def _on_timer(self) -> None:
@@ -185,7 +211,7 @@ class Stage:
 
     def arm(self) -> None:
         """Arm it, as soon as it has heard all that is watched."""
-        self.probe.wait(lambda: self.call('arm').success, 'arming')
+        self.probe.wait(now_and_then(lambda: self.call('arm').success), 'arming')
 
     def level(self, name: str, value: bool) -> None:
         """Publish a level (latched)."""
@@ -222,8 +248,32 @@ class Stage:
         return all(np.abs(joints.velocity).max() < 0.01 for joints in self.joints[-60:])
 
 
-def _now(value: Any) -> tuple[float, Any]:
-    return time.monotonic(), value
+@contextlib.contextmanager
+def stand_in_arm(**settings: Any) -> Iterator[Stage]:
+    """The stand-in arm, once for all tests of a module, and those who speak with it."""
+    domain = new_domain()
+    with Probe(domain) as probe, run_node(domain, 'mock_arm_node', **settings) as node:
+        probe.command = node
+        stage = Stage(probe)
+        probe.wait(lambda: len(stage.joints) > 60, 'the arm')
+        yield stage
+        node.interrupt()
+        assert node.finish() == 0, node.output
+
+
+def now_and_then(act: Callable[[], Any]) -> Callable[[], Any]:
+    """A predicate that does something five times a second, if it is asked so often."""
+    due = 0.0
+
+    def predicate() -> Any:
+        nonlocal due
+        if time.monotonic() < due:
+            return False
+        done = act()
+        due = time.monotonic() + 0.2
+        return done
+
+    return predicate
 
 
 def trajectory(message: JointTrajectory) -> np.ndarray:
@@ -233,8 +283,10 @@ def trajectory(message: JointTrajectory) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def arm_node(stage: Stage, profile: dict[str, Any], **parameters: Any) -> Iterator[Command]:
-    """Run the node for this robot; at the end it is interrupted, and ends well."""
+def arm_node(
+    stage: Stage, profile: dict[str, Any], process: bool = False, **parameters: Any
+) -> Iterator[HostedNode | Command]:
+    """Run the node, maybe as a process; at the end it is interrupted, and ends well."""
     stage.muted.clear()
     stage.policy = None
     stage.states.clear()
@@ -244,17 +296,17 @@ def arm_node(stage: Stage, profile: dict[str, Any], **parameters: Any) -> Iterat
         heard.clear()
     for name in stage.levels:
         stage.level(name, False)
-    text = json.dumps(json.dumps(profile))
-    with run_node(stage.probe.domain, 'arm_node', robot=text, **parameters) as command:
-        before, stage.probe.command = stage.probe.command, command
+    text, run = json.dumps(json.dumps(profile)), run_process if process else run_node
+    with run(stage.probe.domain, 'arm_node', robot=text, **parameters) as node:
+        before, stage.probe.command = stage.probe.command, node
         stage.probe.wait(lambda: stage.states, 'arm_node')
         try:
-            yield command
+            yield node
         finally:
             stage.probe.command = before
-        if command.process.poll() is None:
-            command.interrupt()
-        assert command.finish() == 0, command.output
+        if node.returncode is None:
+            node.interrupt()
+        assert node.finish() == 0, node.output
         # The next one is not to be taken for this one.
         stage.probe.wait(stage.is_alone, 'the end of arm_node')
-        assert 'Traceback' not in command.output
+        assert 'Traceback' not in node.output

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The learner alone, as a process; a test plays its robot, reward and alignment nodes."""
+"""The learner alone; a test plays its robot, reward and alignment nodes."""
 
 import contextlib
 
@@ -23,6 +23,7 @@ from furl_ros.core.heads import RewardHeads as Heads
 
 LENGTH, SEED, WARMUP = 10, 9, 30
 WIDTH = 4
+STALL_S = 300.0  # the clock of a test that wants a stall is put forward
 LOW, HIGH = np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32)
 SETTINGS = {
     'method': 'sac',
@@ -31,7 +32,7 @@ SETTINGS = {
     'batch_size': 8,
     'hidden_units': 16,
     'eval_every': 0,
-    'stall_timeout': 1.0,
+    'stall_timeout': STALL_S,
     'log_every': 0.5,
 }
 
@@ -46,6 +47,8 @@ class Robot:
         run: what its messages name as theirs.
     """
 
+    group = None  # of its service; None: that of all others
+
     def __init__(self, probe):
         self.stamp, self.episode = 1_000, -1
         self.deaf_to, self.fails = set(), False
@@ -57,7 +60,7 @@ class Robot:
         self.infos = node.create_publisher(SourceInfo, 'source_info', LATCHED)
         self.observations = node.create_publisher(Observation, 'observation', LOCKSTEP)
         probe.listen(Action, 'action', LOCKSTEP, self.on_action)
-        node.create_service(Reset, 'reset', self.on_reset)
+        node.create_service(Reset, 'reset', self.on_reset, callback_group=self.group)
         self.introduce()
 
     def introduce(self):

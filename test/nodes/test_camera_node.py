@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera node as a process; the test plays the cameras and the arm."""
+"""The camera node; the test plays the cameras and the arm."""
 
 import contextlib
 import itertools
 import json
-import sys
 import time
 from array import array
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from arm_stage import now_and_then
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
-from graph_support import Command, Probe, by_stamp, new_domain
+from graph_support import HostedNode, Probe, by_stamp, new_domain
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
@@ -44,18 +43,13 @@ def text(value):
     return "'" + str(value).replace("'", "''") + "'"
 
 
-def start(domain, node, remaps=(), **parameters):
-    words = [w for name, value in parameters.items() for w in ('-p', f'{name}:={value}')]
-    words += [w for remap in remaps for w in ('-r', remap)]
-    argv = [sys.executable, '-m', f'furl_ros.nodes.{node}', '--ros-args', *words]
-    return Command(argv, domain, Path(__file__).parents[2])
-
-
 def camera_node(domain, cameras, use_camera='', **parameters):
     """Run the node; each camera's topic is its name."""
     robot = ROBOT | {'use_camera': use_camera}
     robot['cameras'] = {name: {'topic': name} | values for name, values in cameras.items()}
-    return start(domain, 'camera_node', robot=text(json.dumps(robot)), **parameters)
+    parameters |= {'robot': text(json.dumps(robot))}
+    words = [w for name, value in parameters.items() for w in ('-p', f'{name}:={value}')]
+    return HostedNode('camera_node', domain, words)
 
 
 class Rig:
@@ -65,8 +59,8 @@ class Rig:
         views: what the node published for observations, by stamp.
     """
 
-    def __init__(self, probe, cameras):
-        self.probe = probe
+    def __init__(self, probe, cameras, node):
+        self.probe, self.node = probe, node
         self.views = probe.record(Image, 'camera_view/image_raw', VIEWS)
         self.seen = probe.record(String, 'camera_seen', EVENTS)
         self.cameras = {
@@ -85,34 +79,27 @@ class Rig:
         if stamp is not None:
             message.header.stamp = convert.to_time(stamp)
         count, publisher = len(self.seen), self.cameras[name]
-        publisher.publish(message)
-        end = time.monotonic() + 1
-
-        def arrived():
-            nonlocal end
-            if time.monotonic() > end:
-                publisher.publish(message)
-                end = time.monotonic() + 1
-            return len(self.seen) > count
-
-        self.probe.wait(arrived, f'a picture of {name}')
+        again = now_and_then(lambda: publisher.publish(message))
+        self.probe.wait(lambda: again() or len(self.seen) > count, f'a picture of {name}')
 
     def refuse(self, pictures):
         """Cameras send what the node cannot read, (name, message) each, until it has counted it."""
 
-        def counted():
+        def publish():
             for name, message in pictures:
                 self.cameras[name].publish(message)
-            values = self.probe.diagnostics.get('camera_node', {})
-            return int(values.get('bad pictures', 0)) >= 3 * len(pictures)
 
-        self.probe.wait(counted, 'refusals')
+        again = now_and_then(publish)
+        least = self.node.counts['bad pictures'] + 3 * len(pictures)
+        self.probe.wait(lambda: again() or self.node.counts['bad pictures'] >= least, 'refusals')
 
     def ask(self, stamp):
         """The arm publishes an observation."""
         message = Observation()
         message.header.stamp = convert.to_time(stamp)
         self.observations.publish(message)
+        node = self.node.node
+        self.probe.wait(lambda: stamp in node.wanted or stamp in node.answered, 'its arrival')
 
     def answer(self, stamp):
         """The picture of an observation."""
@@ -126,13 +113,13 @@ class Rig:
 @contextlib.contextmanager
 def rig(cameras, domain=None, **parameters):
     domain = domain or new_domain()
-    with camera_node(domain, cameras, **parameters) as process, Probe(domain) as probe:
-        probe.command = process
-        yield Rig(probe, cameras)
+    with camera_node(domain, cameras, **parameters) as node, Probe(domain) as probe:
+        probe.command = node
+        yield Rig(probe, cameras, node)
         probe.command = None
-        process.interrupt()
-        assert process.finish() == 0, process.output
-        assert 'Traceback' not in process.output
+        node.interrupt()
+        assert node.finish() == 0, node.output
+        assert 'Traceback' not in node.output
 
 
 def numbered(number, stamp):
@@ -156,43 +143,33 @@ def is_empty(message):
 
 
 def test_each_observation_gets_the_nearest_picture():
-    """In real time: 30 pictures a second that come 40 ms late, 20 observations a second."""
-    tolerance, late, pictures, observations = 20 * MS, 40 * MS, 120, 80
+    """30 pictures a second that come 40 ms late, 20 observations a second."""
+    tolerance, late, pictures = 8 * MS, 40 * MS, 60
     frames = [START + number * 1000 * MS // 30 for number in range(pictures)]
-    # The first ones lie before the first picture, the last ones after the last.
-    asked = [START - 100 * MS + 7 * MS + number * 50 * MS for number in range(observations + 4)]
+    # The first ones lie before the first picture.
+    asked = [START - 100 * MS + 7 * MS + number * 50 * MS for number in range(40)]
     events = sorted(
         [(stamp + late, 'picture', number) for number, stamp in enumerate(frames)]
         + [(stamp, 'observation', number) for number, stamp in enumerate(asked)]
     )
-    with rig({'front': {'tolerance_s': tolerance / 1e9, 'wait_s': 2.0}}) as robot:
-        begin = time.monotonic() - (START - 200 * MS) / 1e9
-        for moment, kind, number in events:
-            time.sleep(max(0.0, begin + moment / 1e9 - time.monotonic()))
+    with rig({'front': {'tolerance_s': tolerance / 1e9, 'wait_s': PATIENT}}) as robot:
+        for _, kind, number in events:
             if kind == 'picture':
-                robot.cameras['front'].publish(numbered(number, frames[number]))
+                robot.show('front', numbered(number, frames[number]))
             else:
                 robot.ask(asked[number])
         robot.probe.wait(lambda: len(robot.views) >= len(asked), 'all answers')
         answers = by_stamp(robot.views)
-        lost = pictures - len(robot.seen)
-    assert set(answers) == set(asked)
-    misses = 0
+    assert answers.keys() == set(asked)
     for stamp in asked:
         best = min(range(pictures), key=lambda number: abs(frames[number] - stamp))
-        within = abs(frames[best] - stamp) <= tolerance
-        if is_empty(answers[stamp]):
-            misses += within
-            continue
-        number = number_of(answers[stamp])
-        assert abs(frames[number] - stamp) <= tolerance
-        misses += number != best
-        assert answers[stamp].header.frame_id == 'front'
+        if abs(frames[best] - stamp) > tolerance:
+            assert is_empty(answers[stamp])
+        else:
+            assert number_of(answers[stamp]) == best
+            assert answers[stamp].header.frame_id == 'front'
     assert is_empty(answers[asked[0]]), 'before the first picture'
-    assert is_empty(answers[asked[-1]]), 'after the last picture'
-    # One that was lost on the way (best effort) is nobody's: at most two observations miss it.
-    assert misses <= 2 * lost
-    assert lost < pictures / 2
+    assert sum(map(is_empty, answers.values())) > 5, 'between two'
 
 
 @pytest.mark.parametrize('compressed', [False, True])
@@ -270,7 +247,7 @@ def test_a_silent_camera_is_told_until_it_is_back():
     with rig({'front': {}}) as robot:
 
         def show():
-            """A picture with each look, until the diagnostics have seen it."""
+            """One more picture; whether the diagnostics have seen any."""
             message = convert.to_image_msg(random_frame(), next(stamps), '')
             robot.cameras['front'].publish(message)
             return robot.probe.statuses['camera_node'].level == DiagnosticStatus.OK
@@ -279,7 +256,7 @@ def test_a_silent_camera_is_told_until_it_is_back():
             robot.probe.wait_for_level(
                 'camera_node', DiagnosticStatus.WARN, 'front/picture_age_s is '
             )
-            robot.probe.wait(show, 'a camera that is well')
+            robot.probe.wait(now_and_then(show), 'a camera that is well')
 
 
 def test_messages_of_no_use_stop_nothing():
@@ -342,13 +319,13 @@ def test_the_mean_of_two_cameras_is_scored():
     """With one of them missing, or of another size, the frame is marked as bad."""
     domain = new_domain()
     cameras = {'left': {'wait_s': 1.0}, 'right': {'wait_s': 1.0}}
-    remap = ('camera/image_raw:=camera_view/image_raw',)
     frames = [random_frame(seed, 120, 160) for seed in (1, 2)]
-    settings = {'device': 'cpu', 'prompt': text('open a drawer'), 'views': 2}
     vlm = load_vlm(VlmConfig(device='cpu'))
     prompt = vlm.encode_text('open a drawer')
+    words = ['-p', 'device:=cpu', '-p', 'prompt:=open a drawer', '-p', 'views:=2']
+    words += ['-r', 'camera/image_raw:=camera_view/image_raw']
     with (
-        start(domain, 'reward_node', remap, **settings) as reward,
+        HostedNode('reward_node', domain, words) as reward,
         rig(cameras, domain, use_camera='mean') as robot,
     ):
         scores = robot.probe.record(FrameScore, 'frame_score', ALIGNED)
@@ -397,15 +374,15 @@ def test_a_goal_image_that_cannot_be_read_ends_it(tmp_path, content, words):
     path = tmp_path / 'goal.png'
     if content is not None:
         path.write_bytes(content)
-    with camera_node(new_domain(), {'front': {}}, goal_image=text(path)) as process:
-        assert process.finish() == 2
-        lines = process.output.splitlines()
+    with camera_node(new_domain(), {'front': {}}, goal_image=text(path)) as node:
+        assert node.finish() == 2
+        lines = node.output.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"error: goal_image is '{path}'; accepted: a picture (PNG, JPEG)")
     assert words in lines[0]
 
 
 def test_without_a_camera_it_ends():
-    with camera_node(new_domain(), {}) as process:
-        assert process.finish() == 2
-        assert process.output == 'error: cameras is empty; accepted: one camera or more, by name\n'
+    with camera_node(new_domain(), {}) as node:
+        assert node.finish() == 2
+        assert node.output == 'error: cameras is empty; accepted: one camera or more, by name\n'

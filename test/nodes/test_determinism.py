@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from graph_support import (
     CONFIG,
+    HostedGraph,
     assert_clean,
     checkpoints,
     launch,
@@ -15,6 +16,69 @@ from graph_support import (
 from stable_baselines3 import SAC
 
 STEPS, WARMUP = 450, 200
+AGENTS = ('vlm_agent', 'sac_agent')
+
+
+def assert_same(one, other, path=''):
+    """Two trees of arrays are equal bit for bit."""
+    assert set(one) == set(other)
+    for name, value in one.items():
+        if isinstance(value, dict):
+            assert_same(value, other[name], f'{path}{name}/')
+        else:
+            assert value.dtype == other[name].dtype
+            np.testing.assert_array_equal(value, other[name], f'{path}{name}')
+
+
+def assert_same_policies(one, other, name):
+    """The nets of an agent are equal bit for bit in two checkpoints."""
+    first, second = (SAC.load(path / f'{name}.zip', device='cpu').policy for path in (one, other))
+    state = second.state_dict()
+    assert set(first.state_dict()) == set(state)
+    for key, value in first.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), state[key].numpy(), key)
+
+
+def assert_same_checkpoints(one, other):
+    """Everything in two checkpoints is equal bit for bit."""
+    for read in (read_trainer, read_alignment):
+        first, second = read(one), read(other)
+        assert_same(first[0], second[0])
+        assert first[1] == second[1]
+    for name in AGENTS:
+        assert_same_policies(one, other, name)
+
+
+def test_a_run_that_goes_on_within_an_episode_is_the_run_that_never_ended(tmp_path):
+    """So it is one that repeats itself, too: its second part knows nothing of the other run.
+
+    The learner has its process to itself, since torch has one generator for all of a process.
+    """
+
+    def run(name, steps, **more):
+        folder = tmp_path / name
+        settings = {
+            'params_file': CONFIG / 'quick.yaml',
+            'deterministic': True,
+            'seed': 5,
+            'warmup_steps': 100,
+            'total_steps': steps,
+            'run_folder': folder,
+        }
+        with HostedGraph(
+            new_domain(), tmp_path, apart=['learner_node'], **settings | more
+        ) as graph:
+            assert graph.finish() == 0, graph.newest
+        return checkpoints(folder)[-1]
+
+    whole = run('whole', 220)
+    first = run('parts', 133)
+    parts = run('parts', 220, resume=first)
+    replay, trainer = read_trainer(whole)
+    assert len(replay['stamp']) == 220
+    assert trainer['updates'] == 120
+    assert read_alignment(whole)[1]['version'] > 0
+    assert_same_checkpoints(whole, parts)
 
 
 @pytest.fixture(scope='module', params=['paper', 'quick'])
@@ -25,7 +89,7 @@ def settings(request):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory, settings):
-    """Checkpoints of two runs with the same seed."""
+    """Checkpoints of two launched runs with the same seed."""
     found = []
     for name in ('first', 'second'):
         folder = tmp_path_factory.mktemp(name)
@@ -45,55 +109,37 @@ def runs(tmp_path_factory, settings):
     return found
 
 
-def assert_same(one, other, path=''):
-    """Two trees of arrays are equal bit for bit."""
-    assert set(one) == set(other)
-    for name, value in one.items():
-        if isinstance(value, dict):
-            assert_same(value, other[name], f'{path}{name}/')
-        else:
-            assert value.dtype == other[name].dtype
-            np.testing.assert_array_equal(value, other[name], f'{path}{name}')
+@pytest.mark.campaign
+class TestTwoRuns:
+    """Two launches with the same seed."""
+
+    def test_the_replays_are_equal(self, runs):
+        first, second = map(read_trainer, runs)
+        assert len(first[0]['stamp']) == STEPS
+        assert_same(first[0], second[0])
+
+    def test_the_counters_and_generators_are_equal(self, runs):
+        first, second = map(read_trainer, runs)
+        assert first[1]['updates'] == STEPS - WARMUP
+        assert first[1] == second[1]
+
+    def test_heads_and_rings_are_equal(self, runs, settings):
+        first, second = map(read_alignment, runs)
+        # Anchored heads are given their center, then learn from the first success on.
+        assert settings == 'quick' or first[1]['version'] == STEPS - WARMUP
+        assert first[1]['version'] > 0
+        assert_same(first[0], second[0])
+        assert first[1] == second[1]
+
+    @pytest.mark.parametrize('name', AGENTS)
+    def test_the_policies_are_equal(self, runs, name):
+        assert_same_policies(*runs, name)
 
 
-def test_the_replays_are_equal(runs):
-    first, second = map(read_trainer, runs)
-    assert len(first[0]['stamp']) == STEPS
-    assert_same(first[0], second[0])
-
-
-def test_the_counters_and_generators_are_equal(runs):
-    first, second = map(read_trainer, runs)
-    assert first[1]['updates'] == STEPS - WARMUP
-    assert first[1] == second[1]
-
-
-def test_heads_and_rings_are_equal(runs, settings):
-    first, second = map(read_alignment, runs)
-    # Anchored heads are given their center, then learn from the first success on.
-    assert settings == 'quick' or first[1]['version'] == STEPS - WARMUP
-    assert first[1]['version'] > 0
-    assert_same(first[0], second[0])
-    assert first[1] == second[1]
-
-
-@pytest.mark.parametrize('name', ['vlm_agent', 'sac_agent'])
-def test_the_policies_are_equal(runs, name):
-    first, second = (SAC.load(path / f'{name}.zip', device='cpu').policy for path in runs)
-    state = second.state_dict()
-    for key, value in first.state_dict().items():
-        np.testing.assert_array_equal(value.numpy(), state[key].numpy(), key)
-
-
-def test_another_seed_gives_another_run(runs, train_run):
-    replay, _ = read_trainer(runs[0])
-    other, _ = read_trainer(checkpoints(train_run.folder)[-1])
-    assert (replay['action'][:100] != other['action'][:100]).all(axis=1).all()
-
-
+@pytest.mark.campaign
 @pytest.mark.parametrize('first', [300, 333], ids=['between episodes', 'within an episode'])
 def test_a_finished_run_that_goes_on_is_the_run_that_never_ended(tmp_path, first):
-    short = {'deterministic': True, 'seed': 5, 'checkpoint_every': 0}
+    short = {'deterministic': True, 'seed': 5}
 
     def run(name, **changes):
         with launch(new_domain(), tmp_path, **short | changes) as graph:
@@ -103,13 +149,4 @@ def test_a_finished_run_that_goes_on_is_the_run_that_never_ended(tmp_path, first
     whole = run('whole', total_steps=500, run_folder=tmp_path / 'whole')
     run('parts', total_steps=first, run_folder=tmp_path / 'parts')
     parts = run('parts', total_steps=500, resume=tmp_path / 'parts')
-    for read in (read_trainer, read_alignment):
-        one, other = read(whole), read(parts)
-        assert_same(one[0], other[0])
-        assert one[1] == other[1]
-    for name in ('vlm_agent', 'sac_agent'):
-        policies = [
-            SAC.load(folder / f'{name}.zip', device='cpu').policy for folder in (whole, parts)
-        ]
-        for one, other in zip(*(policy.parameters() for policy in policies), strict=True):
-            np.testing.assert_array_equal(one.detach(), other.detach())
+    assert_same_checkpoints(whole, parts)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ament_index_python.packages import get_package_prefix
-from graph_support import TIMEOUT, Command, Probe, launch, new_domain, run_node
+from graph_support import TIMEOUT, Command, Probe, launch, new_domain, run_process
 
 from furl_ros.bridge.reference import node_help
 
@@ -21,10 +21,17 @@ MOMENTS = {
     'MuJoCo': 'libmujoco',
 }
 STARTS = [
-    (name, moment)
+    (name, moment, number)
     for name, never in (('sim_node', 'torch'), ('learner_node', 'MuJoCo'))
     for moment in MOMENTS
     if moment != never
+    for number in (signal.SIGINT, signal.SIGTERM)
+]
+# One while they are held back, and one late in the imports of each.
+QUICK = [
+    ('sim_node', 'the interpreter', signal.SIGINT),
+    ('sim_node', 'MuJoCo', signal.SIGINT),
+    ('learner_node', 'torch', signal.SIGTERM),
 ]
 
 
@@ -40,6 +47,7 @@ def wait_for_mapping(command, text):
     while text not in maps.read_text():
         assert command.process.poll() is None, command.output
         assert time.monotonic() < end, command.output
+        time.sleep(0.001)  # it needs the processor more than we do
 
 
 @pytest.mark.parametrize('option', ['--help', '-h'])
@@ -51,13 +59,18 @@ def test_help_starts_nothing(option):
 
 
 def test_what_looks_like_help_among_the_parameters_is_none():
-    with run_node(new_domain(), 'sim_node', task='-h') as command:
+    with run_process(new_domain(), 'sim_node', task='-h') as command:
         assert command.finish() == 2
         assert "error: task is '-h'" in command.output
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize(('name', 'moment'), STARTS)
+@pytest.mark.parametrize(
+    ('name', 'moment', 'number'),
+    [
+        pytest.param(*start, marks=[] if start in QUICK else pytest.mark.campaign)
+        for start in STARTS
+    ],
+)
 def test_a_signal_ends_a_starting_node_quietly(name, moment, number):
     with Command([executable(name)], new_domain()) as command:
         wait_for_mapping(command, MOMENTS[moment])
@@ -81,7 +94,9 @@ def test_a_signal_ends_a_starting_tool_quietly():
         assert command.output == ''
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    'number', [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.campaign)]
+)
 def test_a_signal_ends_a_launch_at_once_that_has_started_nothing(tmp_path, number):
     domain = new_domain()
     with Probe(domain) as probe, launch(domain, tmp_path) as graph:

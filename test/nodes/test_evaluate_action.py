@@ -4,15 +4,21 @@
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
-from graph_support import checkpoints, read_table, read_trainer
-from learner_stage import LENGTH, SEED, Scored, learner
+from graph_support import checkpoints, read_table, read_trainer, run_node
+from learner_stage import LENGTH, SEED, Robot, Scored, learner
 from rclpy.action import ActionClient
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from furl_interfaces.action import Evaluate
+from furl_interfaces.action import Evaluate, Train
 from furl_interfaces.msg import TrainingStatus
+from furl_ros.core.reporting import Reporter
 from furl_ros.core.seeds import episode_seed, evaluation_seeds
 from furl_ros.core.success import wilson
+from furl_ros.core.trainer import Trainer
+
+FULL = OSError(28, 'No space left on device')
 
 
 class Aligned(Scored):
@@ -31,7 +37,12 @@ class Client:
         self.probe, self.feedback = probe, []
         self.statuses = probe.record(TrainingStatus, 'training_status')
         self.client = ActionClient(probe.node, Evaluate, 'evaluate')
-        probe.wait(self.client.server_is_ready, 'the action server')
+        self.trains = ActionClient(probe.node, Train, 'train')
+        for client in (self.client, self.trains):
+            probe.wait(client.server_is_ready, 'the action server')
+
+    def train(self):
+        return self.probe.send_goal(self.trains, Train.Goal())
 
     def send(self, **goal):
         return self.probe.send_goal(
@@ -130,3 +141,125 @@ def test_with_deterministic_the_robot_that_is_trained_on_is_not_evaluated_on(tmp
         answer = client.call('evaluate')
         assert not answer.success
         assert 'nothing would repeat the run' in answer.message
+
+
+def fail(monkeypatch, owner, name, error):
+    """Have a method raise an error."""
+
+    def raises(*_, **__):
+        raise error
+
+    monkeypatch.setattr(owner, name, raises)
+
+
+@pytest.mark.parametrize(
+    ('owner', 'name', 'error', 'has_traceback'),
+    [
+        (Reporter, 'evaluation', FULL, False),
+        (Trainer, 'evaluate', ValueError('a fault of ours'), True),
+    ],
+)
+@pytest.mark.parametrize('training', [False, True])
+def test_who_asked_hears_what_ended_the_node(
+    tmp_path, monkeypatch, training, owner, name, error, has_traceback
+):
+    fail(monkeypatch, owner, name, error)
+    settings = {'autostart': False, 'exit_when_done': False, 'total_steps': 10_000}
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        client = Client(probe)
+        trained = client.train() if training else None
+        if training:
+            probe.wait(lambda: len(robot.sent) > 3, 'some steps')
+        evaluated = client.send(episodes=1)
+        # It ends as soon as it has told.
+        probe.command = None
+        for handle, kind in ((evaluated, Evaluate), (trained, Train)):
+            if handle is not None:
+                status, result = client.result(handle)
+                assert status == GoalStatus.STATUS_ABORTED
+                assert (result.error_code, result.error_msg) == (kind.Result.FAILED, str(error))
+        assert command.finish() == 1, command.output
+        if training:
+            probe.wait(lambda: client.statuses[-1].state == TrainingStatus.FAILED, 'the last word')
+    assert command.output.count(str(error)) == 1, command.output
+    assert ('Traceback' in command.output) == has_traceback
+    assert read_table(tmp_path / 'run' / 'evaluations.csv') == []
+
+
+def test_who_waits_hears_what_ended_the_node_before_his_turn(tmp_path, monkeypatch):
+    fail(monkeypatch, Reporter, 'evaluation', FULL)
+    settings = {'autostart': False, 'exit_when_done': False}
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        client = Client(probe)
+        robot.deaf_to = {3}
+        handle = client.send(episodes=1)
+        probe.wait(lambda: len(robot.answered) > 3, 'the middle of the evaluation')
+        waiting = client.train()
+        assert waiting.accepted
+        probe.command = None
+        robot.sense(robot.now.step + 1, np.asarray(robot.answered[-1].action, np.float32))
+        assert client.result(handle)[0] == GoalStatus.STATUS_ABORTED
+        status, result = client.result(waiting)
+        assert status == GoalStatus.STATUS_ABORTED
+        assert (result.error_code, result.error_msg) == (Train.Result.CANCELLED, str(FULL))
+        assert command.finish() == 1, command.output
+
+
+def test_ctrl_c_in_an_evaluation(tmp_path):
+    settings = {'autostart': False, 'exit_when_done': False}
+    with learner(tmp_path, **settings) as (probe, robot, command):
+        client = Client(probe)
+        robot.deaf_to = {3}
+        handle = client.send(episodes=1)
+        probe.wait(lambda: len(robot.answered) > 3, 'the middle of the evaluation')
+        probe.command = None
+        command.interrupt()
+        status, result = client.result(handle)
+        assert status == GoalStatus.STATUS_ABORTED
+        assert result.error_code == Evaluate.Result.CANCELLED
+        assert command.finish() == 0, command.output
+    assert 'Traceback' not in command.output
+
+
+def test_a_table_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / 'file').touch()
+    output = tmp_path / 'file' / 'evaluation'
+    with (
+        learner(tmp_path, autostart=False, exit_when_done=False) as (probe, _, _),
+        run_node(probe.domain, 'evaluate_node', episodes=1, output=output) as node,
+    ):
+        assert node.finish() == 1, node.output
+    assert node.output.count('not written: ') == 1
+    assert 'Traceback' not in node.output
+
+
+class Hesitant(Robot):
+    """Answers a reset when it is told to."""
+
+    group = ReentrantCallbackGroup()  # what waits would keep the others of its group waiting
+
+    def __init__(self, probe):
+        self.told, self.asked = Future(), 0
+        super().__init__(probe)
+
+    async def on_reset(self, request, response):
+        self.asked += 1
+        await self.told
+        return super().on_reset(request, response)
+
+
+def test_a_reset_that_fails_when_nobody_waits_for_it_any_more_is_one_line(tmp_path):
+    settings = {'autostart': False, 'exit_when_done': False}
+    with learner(tmp_path, Hesitant, **settings) as (probe, robot, command):
+        client = Client(probe)
+        handle = client.send(episodes=1)
+        probe.wait(lambda: robot.asked, 'the reset')
+        probe.wait(handle.cancel_goal_async().done, 'the answer to the cancel')
+        assert client.result(handle)[0] == GoalStatus.STATUS_CANCELED
+        robot.fails = True
+        probe.command = None
+        robot.told.set_result(None)
+        probe.executor.wake()
+        assert command.finish() == 1, command.output
+    assert command.output.count('the arm is stuck') == 1
+    assert 'Traceback' not in command.output

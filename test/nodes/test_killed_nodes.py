@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from graph_support import Command, Probe, launch, new_domain, run_node
+from graph_support import Probe, launch, new_domain, run_node, run_process
 
 from furl_ros.bridge.qos import EVENTS
 
@@ -25,33 +25,47 @@ def segments_of(group: int) -> set[Path]:
     for process in Path('/proc').glob('[0-9]*'):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             if os.getpgid(int(process.name)) == group:
-                files = {os.readlink(file) for file in (process / 'fd').iterdir()}
-                found |= {match[1] for match in map(LOCK.fullmatch, files) if match}
-    return {Path(name) for name in found}
+                found |= segments_in(process)
+    return found
 
 
-def start(domain: int) -> Command:
-    """A simulator that waits for a learner, and speaks in /diagnostics meanwhile."""
-    return run_node(domain, 'sim_node', render=False)
+def segments_in(process: Path) -> set[Path]:
+    """The same, of one process, as a folder in /proc."""
+    found = set()
+    for file in (process / 'fd').iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if match := LOCK.fullmatch(os.readlink(file)):
+                found.add(Path(match[1]))
+    return found
 
 
 def test_the_next_launch_removes_those_of_a_killed_node_alone(tmp_path):
+    """That launch is itself refused, by one line."""
     # In domains of their own: nodes that know each other remove it themselves.
-    lives, dies = new_domain(), new_domain()
-    with Probe(lives) as probe, start(lives) as living, start(dies) as killed:
+    lives, dies, later = new_domain(), new_domain(), new_domain()
+    with (
+        Probe(lives) as probe,
+        # A simulator that waits for a learner, and speaks in /diagnostics meanwhile.
+        run_node(lives, 'sim_node', render=False) as living,
+        run_process(dies, 'sim_node', render=False) as killed,
+    ):
         heard = probe.record(DiagnosticArray, '/diagnostics', EVENTS)
         probe.command = living
         probe.wait(lambda: len(heard) > 0, 'a word of the living node')
         killed.wait_for('drawer-close-v3')
-        kept, left = segments_of(living.process.pid), segments_of(killed.process.pid)
+        kept, left = segments_in(Path('/proc/self')), segments_of(killed.process.pid)
         assert kept
         assert left
         os.killpg(killed.process.pid, signal.SIGKILL)
         killed.finish()
         assert all(segment.exists() for segment in left)
         # A wrong setting ends it at once, after the sweep.
-        with launch(new_domain(), tmp_path, task='nothing-v3') as graph:
+        with launch(later, tmp_path, task='drawer-opne-v3') as graph:
             assert graph.finish() == 1
+        text = r"task is 'drawer-opne-v3'.*accepted: .*drawer-open-v3"
+        assert len(re.findall(text, graph.output)) == 1, graph.output
+        assert 'process started' not in graph.output
+        assert 'Traceback' not in graph.output
         assert not any(segment.exists() for segment in left)
         assert all(segment.exists() for segment in kept)
         before = len(heard)

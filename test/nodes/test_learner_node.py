@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The learner alone, as a process; the test plays the robot."""
+"""The learner alone; the test plays the robot."""
 
-import time
+import re
 
 import gymnasium
 import numpy as np
@@ -9,11 +9,23 @@ import pytest
 import torch
 from action_msgs.msg import GoalStatus
 from graph_support import Probe, checkpoints, new_domain, read_table, read_trainer, run_node
-from learner_stage import HIGH, LENGTH, LOW, SEED, SETTINGS, WARMUP, WIDTH, Robot, Scored, learner
+from learner_stage import (
+    HIGH,
+    LENGTH,
+    LOW,
+    SEED,
+    SETTINGS,
+    STALL_S,
+    WARMUP,
+    WIDTH,
+    Robot,
+    Scored,
+    learner,
+)
 from rclpy.action import ActionClient
 from torch.utils._pytree import tree_leaves
 
-from furl_interfaces.action import Train
+from furl_interfaces.action import Evaluate, Train
 from furl_interfaces.msg import (
     FrameScore,
     PromptEmbedding,
@@ -22,6 +34,7 @@ from furl_interfaces.msg import (
 )
 from furl_ros.bridge.convert import to_float_field, to_time
 from furl_ros.bridge.qos import LATCHED
+from furl_ros.bridge.source import RETRY_S, SILENCE_S
 from furl_ros.core.agents import Agent
 from furl_ros.core.config import TrainConfig
 from furl_ros.core.seeds import episode_seed
@@ -84,18 +97,22 @@ def test_each_episode_is_reset_with_its_own_seed(run):
 
 
 @pytest.mark.parametrize('restarts', [False, True])
-def test_a_robot_that_falls_silent_or_restarts_is_asked_for_a_new_episode(tmp_path, restarts):
-    # A silence must not be taken for one before the robot has introduced itself again.
-    settings = {'total_steps': 60, 'stall_timeout': 300.0 if restarts else 1.0}
-    with learner(tmp_path, **settings) as (probe, robot, command):
+def test_a_robot_that_falls_silent_or_restarts_is_asked_for_a_new_episode(
+    tmp_path, clock, restarts
+):
+    with learner(tmp_path, total_steps=60) as (probe, robot, command):
         robot.deaf_to = {15}
         probe.wait(lambda: len(robot.answered) >= 16, 'the silence')
+        source = command.node.sources[0]
         if restarts:
+            before = source.info
             robot.introduce()
+            probe.wait(lambda: source.info is not before, 'the introduction')
+        clock.now += 2 * (SILENCE_S if restarts else STALL_S)
         probe.command = None
         assert command.finish() == 0, command.output
     assert ('has restarted' in command.output) == restarts
-    assert ('nothing heard of the source for 1 s' in command.output) != restarts
+    assert ('nothing heard of the source for' in command.output) != restarts
     replay, trainer = read_trainer(checkpoints(tmp_path / 'run')[-1])
     assert trainer['steps'] == 60
     assert replay['stamp'].tolist() == [s.stamp for s in robot.sent][:60]
@@ -116,6 +133,30 @@ def test_a_robot_that_cannot_reset_ends_the_run_with_one_line(tmp_path):
         probe.command = None
         assert command.finish() == 1
     assert 'the arm is stuck' in command.output
+    assert 'Traceback' not in command.output
+
+
+class Senseless(Robot):
+    """What it says of its actions cannot be."""
+
+    def introduce(self):
+        self.infos.publish(SourceInfo(state_size=3, action_low=[1.0], action_high=[-1.0]))
+
+
+@pytest.mark.parametrize(('kind', 'name'), [(Train, 'train'), (Evaluate, 'evaluate')])
+def test_a_setting_that_cannot_be_used_ends_the_goal_with_its_reason(tmp_path, kind, name):
+    settings = {'autostart': False, 'exit_when_done': False}
+    with learner(tmp_path, Senseless, **settings) as (probe, _, command):
+        client = ActionClient(probe.node, kind, name)
+        probe.wait(client.server_is_ready, 'the action server')
+        answer = probe.send_goal(client, kind.Goal()).get_result_async()
+        probe.command = None
+        probe.wait(answer.done, 'the result')
+        assert answer.result().status == GoalStatus.STATUS_ABORTED
+        assert answer.result().result.error_code == kind.Result.FAILED
+        assert command.finish() == 2, command.output
+        assert f'error: {answer.result().result.error_msg}' in command.output
+    assert 'error: source_info cannot be used: ' in command.output
     assert 'Traceback' not in command.output
 
 
@@ -161,7 +202,9 @@ def assert_nothing_was_dropped(folder, robot, command, steps):
 
 
 @pytest.mark.parametrize('deterministic', [False, True])
-def test_a_start_that_takes_longer_than_the_stall_timeout_is_no_stall(tmp_path, deterministic):
+def test_a_start_that_takes_longer_than_the_stall_timeout_is_no_stall(
+    tmp_path, clock, deterministic
+):
     """First the robot is late, then the reward node."""
     domain = new_domain()
     parameters = SETTINGS | {
@@ -172,24 +215,26 @@ def test_a_start_that_takes_longer_than_the_stall_timeout_is_no_stall(tmp_path, 
     }
     with Probe(domain) as probe, run_node(domain, 'learner_node', **parameters) as command:
         probe.command = command
-        statuses = probe.record(TrainingStatus, 'training_status')
 
         def wait_longer_than_the_timeout(name):
-            probe.wait(lambda: statuses and name in statuses[-1].detail, f'waiting for {name}')
-            end = time.monotonic() + 1.5 * SETTINGS['stall_timeout']
-            probe.wait(lambda: time.monotonic() > end, 'the time to pass')
-            assert name in statuses[-1].detail
+            probe.wait(lambda: detail_of(command).startswith(f'waiting for {name}'), name)
+            clock.now += 2 * STALL_S
 
         wait_longer_than_the_timeout('source_info')
         robot = Robot(probe)
-        wait_longer_than_the_timeout('waiting for prompt_embedding')
+        wait_longer_than_the_timeout('prompt_embedding')
         Scored(probe, robot, scoring='cosine')
         probe.command = None
         assert_nothing_was_dropped(tmp_path, robot, command, steps=20)
     assert 'nothing heard of' not in command.output
 
 
-def test_bit_for_bit_an_answer_and_a_score_that_are_late_are_waited_for(tmp_path):
+def detail_of(command):
+    """What a learner says that it is about."""
+    return command.node.status.detail if command.node is not None else ''
+
+
+def test_bit_for_bit_an_answer_and_a_score_that_are_late_are_waited_for(tmp_path, clock):
     class Late(Scored):
         late = 1_007 + 3 * 7  # a stamp: that of the third step
 
@@ -201,9 +246,14 @@ def test_bit_for_bit_an_answer_and_a_score_that_are_late_are_waited_for(tmp_path
     with learner(tmp_path, **settings) as (probe, robot, command):
         robot.deaf_to = {0}
         scored = Late(probe, robot, scoring='cosine')
-        command.wait_for(r'nothing heard of the source for \d+ s: waiting')
+
+        def is_waited_for(name):
+            clock.now += 2 * STALL_S
+            return re.match(rf'nothing heard of {name} for \d+ s: waiting', detail_of(command))
+
+        probe.wait(lambda: is_waited_for('the source'), 'the first wait')
         robot.sense(1, np.asarray(robot.answered[0].action, np.float32))
-        command.wait_for(r'nothing heard of the reward node for \d+ s: waiting')
+        probe.wait(lambda: is_waited_for('the reward node'), 'the second wait')
         scored.send_score(scored.late)
         probe.command = None
         assert_nothing_was_dropped(tmp_path, robot, command, steps=20)
@@ -239,7 +289,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(tmp_path):
 
 
 def test_an_episode_whose_last_frame_cannot_be_scored_is_followed_by_the_next(tmp_path):
-    settings = {'method': 'vlm', 'scoring': 'cosine', 'total_steps': 30, 'stall_timeout': 300.0}
+    settings = {'method': 'vlm', 'scoring': 'cosine', 'total_steps': 30}
     with learner(tmp_path, **settings) as (probe, robot, command):
         scored = Scored(probe, robot, scoring='cosine')
         scored.bad = {1_007 + LENGTH * 7}
@@ -293,9 +343,9 @@ def test_a_prompt_without_the_goal_image_that_is_needed_is_waited_over(tmp_path)
 
 
 def test_ctrl_c_while_it_waits_alone(tmp_path):
-    domain = new_domain()
-    with run_node(domain, 'learner_node', run_folder=tmp_path / 'run') as command:
-        command.wait_for('waiting for source_info')
+    domain, folder = new_domain(), tmp_path / 'run'
+    with Probe(domain) as probe, run_node(domain, 'learner_node', run_folder=folder) as command:
+        probe.wait(lambda: detail_of(command).startswith('waiting for source_info'), 'its wait')
         command.interrupt()
         assert command.finish() == 0, command.output
     assert 'Traceback' not in command.output
@@ -324,16 +374,17 @@ class Interference:
         robot.send(now._replace(state=now.state * np.float32(1e30)))
         self.send_score(later + 2, robot.run, np.ones(WIDTH))
         self.send_score(later + 3, robot.run, np.full(WIDTH, 1e30))
-        robot.infos.publish(
-            SourceInfo(run=robot.run, state_size=5, action_low=[0.0], lockstep=True)
-        )
-        robot.infos.publish(SourceInfo(run='theirs', state_size=3))
-        robot.introduce()
+        # Of what is latched the newest replaces the others.
+        infos = [lambda: self.introduce('theirs'), lambda: self.introduce('ours'), robot.introduce]
+        infos[len(robot.sent) % 3]()
         # As of a run that began before, but there is no second learner.
         self.statuses.publish(TrainingStatus(run='earlier'))
-        self.scored.publish_heads(run='theirs')
-        self.scored.publish_heads(factor=1e30)
-        self.scored.publish_heads(transitions=2**63)
+        heads = [{'run': 'theirs'}, {'factor': 1e30}, {'transitions': 2**63}]
+        self.scored.publish_heads(**heads[len(robot.sent) % 3])
+
+    def introduce(self, run):
+        """As a robot that senses something else."""
+        self.robot.infos.publish(SourceInfo(run=run, state_size=5, action_low=[0.0], lockstep=True))
 
     def send_score(self, stamp, run, embedding):
         message = FrameScore(run=run, embedding=to_float_field(embedding))
@@ -341,13 +392,15 @@ class Interference:
         self.scored.scores.publish(message)
 
 
-def test_only_what_belongs_to_the_episode_is_learned(tmp_path):
+def test_only_what_belongs_to_the_episode_is_learned(tmp_path, clock):
     settings = {'method': 'furl', 'heads': 'paper', 'run_id': 'ours', 'total_steps': 60}
-    settings |= {'exit_when_done': False}  # until the diagnostics have told what was left alone
+    settings |= {'exit_when_done': False}  # until all that is left alone has come
     with learner(tmp_path, **settings) as (probe, robot, command):
         robot.run = 'ours'
         scored = Scored(probe, robot, run='ours', scoring='cosine')
-        Interference(scored, probe)
+        interference = Interference(scored, probe)
+        command.wait_for('checkpoint: step 60')
+        interference.introduce('ours')
         for name in (
             'messages of another run',
             'observations that nobody asked for',
@@ -355,8 +408,7 @@ def test_only_what_belongs_to_the_episode_is_learned(tmp_path):
             'bad heads',
             'bad embeddings',
         ):
-            probe.wait_for_count('learner_node', name)
-        command.wait_for('checkpoint: step 60')
+            probe.wait(lambda name=name: command.counts[name], name)
         probe.command = None
         command.interrupt()
         assert command.finish() == 0, command.output
@@ -372,9 +424,15 @@ def test_only_what_belongs_to_the_episode_is_learned(tmp_path):
     assert all(request.run == 'ours' for request in (*robot.resets, *robot.answered))
 
 
-def test_a_robot_that_serves_another_run_is_asked_again(tmp_path):
+def test_a_robot_that_serves_another_run_is_asked_again(tmp_path, clock):
     with learner(tmp_path, total_steps=20) as (probe, robot, command):
         robot.refusals = 2
+
+        def is_asked_again():
+            clock.now += 2 * RETRY_S
+            return len(robot.resets) >= 3
+
+        probe.wait(is_asked_again, 'the last question')
         probe.command = None
         assert command.finish() == 0, command.output
     assert 'it serves others; asking again' in command.output
@@ -391,7 +449,7 @@ def test_the_later_one_of_two_learners_with_one_name_leaves(tmp_path):
             assert other.finish() == 2
             assert 'another graph has these names in this ROS domain (run r1' in other.output
             assert 'Traceback' not in other.output
-        assert command.process.poll() is None
+        assert command.returncode is None
 
 
 def test_a_goal_of_fewer_steps_than_are_done_is_aborted(tmp_path):

@@ -3,7 +3,7 @@
 
 import numpy as np
 import pytest
-from graph_support import Command, Probe, checkpoints, launch, new_domain, read_alignment
+from graph_support import Command, HostedGraph, Probe, checkpoints, new_domain, read_alignment
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
@@ -44,7 +44,8 @@ def operator(tmp_path_factory):
     folder = tmp_path_factory.mktemp('live')
     domain = new_domain()
     arguments = {'run_folder': folder / 'run', 'total_steps': 100_000, 'prompt': PROMPT}
-    with Probe(domain) as probe, launch(domain, folder, **arguments) as graph:
+    arguments |= {'warmup_steps': 50}
+    with Probe(domain) as probe, HostedGraph(domain, folder, **arguments) as graph:
         probe.command = graph
         one = Operator(probe, folder / 'run')
         probe.wait(lambda: one.statuses and one.statuses[-1].updates > 0, 'the first updates')

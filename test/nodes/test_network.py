@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from graph_support import Command, new_domain
+from graph_support import TIMEOUT, Command, new_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -130,7 +130,7 @@ def test_a_slip_of_the_pen_opens_nothing():
         env={**os.environ, 'FURL_ROS_NETWORK': 'opne'},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 3
     assert done.stderr == "tools/env.sh: FURL_ROS_NETWORK is 'opne'; accepted: closed, open\n"

@@ -16,6 +16,7 @@ import pytest
 import torch
 from graph_support import (
     CONFIG,
+    HostedGraph,
     assert_clean,
     checkpoints,
     launch,
@@ -62,19 +63,20 @@ def embedding_of():
     return encode
 
 
-def run(folder, total_steps, domain=None, **arguments):
-    """The replay, the alignment's arrays and counters of a warm-up run with counted steps."""
-    arguments = {
+def settings(folder, total_steps):
+    """Of a warm-up run with counted steps."""
+    return {
         'task': 'furl/StampCounter-v0',
         'image_size': SIZE,
         'horizon': 100,
         'warmup_steps': total_steps,
         'total_steps': total_steps,
         'run_folder': folder / 'run',
-    } | arguments
-    here = arguments.get('local_sims', arguments.get('num_sims', 1))
-    with launch(domain or new_domain(), folder, **arguments) as graph:
-        assert_clean(graph, processes=3 + here)
+    }
+
+
+def read(folder, total_steps):
+    """The replay, the alignment's arrays and counters of a run that has come to its end."""
     checkpoint = checkpoints(folder / 'run')[-1]
     replay, trainer = read_trainer(checkpoint)
     assert trainer['steps'] == total_steps
@@ -103,10 +105,10 @@ def assert_no_loss(replay, embedding_of):
     assert error.max() < nearest.min() / 2, (error.max(), nearest.min())
 
 
-def test_five_thousand_steps_under_load(tmp_path, embedding_of):
-    with load():
-        replay, arrays, alignment = run(tmp_path, 5_000)
-    assert len(replay['stamp']) == alignment['transitions'] == 5_000
+def assert_one_robot_gave_all(folder, steps, embedding_of):
+    """Nothing is missing, neither in the replay nor in the alignment."""
+    replay, arrays, alignment = read(folder, steps)
+    assert len(replay['stamp']) == alignment['transitions'] == steps
     assert_no_loss(replay, embedding_of)
     # The alignment joined the same frames by itself: the rings are whole episodes, in order.
     solved = replay['episode'] % 2 == 1
@@ -114,8 +116,36 @@ def test_five_thousand_steps_under_load(tmp_path, embedding_of):
         np.testing.assert_array_equal(arrays[name]['embeddings'], replay['embedding'][rows])
 
 
+def assert_both_gave_all(folder, steps, embedding_of):
+    """Nothing of two robots is missing."""
+    replay, _, alignment = read(folder, steps)
+    assert alignment['transitions'] == steps
+    assert set(replay['source']) == {0, 1}
+    for source in (0, 1):
+        rows = replay['source'] == source
+        assert_no_loss(
+            {name: a[rows] for name, a in replay.items() if name != 'written'}, embedding_of
+        )
+
+
+def test_every_step_is_learned_with_its_own_frame(tmp_path, embedding_of):
+    with HostedGraph(new_domain(), tmp_path, **settings(tmp_path, 600)) as graph:
+        assert graph.finish() == 0, graph.newest
+    assert_one_robot_gave_all(tmp_path, 600, embedding_of)
+
+
+@pytest.mark.campaign
+def test_five_thousand_steps_under_load(tmp_path, embedding_of):
+    with load(), launch(new_domain(), tmp_path, **settings(tmp_path, 5_000)) as graph:
+        assert_clean(graph, processes=4)
+    assert_one_robot_gave_all(tmp_path, 5_000, embedding_of)
+
+
+@pytest.mark.campaign
 def test_two_robots_feed_one_learner(tmp_path, embedding_of):
-    assert_both_gave_all(*run(tmp_path, 800, num_sims=2), embedding_of)
+    with launch(new_domain(), tmp_path, num_sims=2, **settings(tmp_path, 800)) as graph:
+        assert_clean(graph, processes=5)
+    assert_both_gave_all(tmp_path, 800, embedding_of)
 
 
 def test_a_simulator_that_is_started_elsewhere_feeds_the_same_learner(tmp_path, embedding_of):
@@ -128,25 +158,9 @@ def test_a_simulator_that_is_started_elsewhere_feeds_the_same_learner(tmp_path, 
         'num_sims': 2,
     }
     with launch(domain, tmp_path, 'sim.launch.py', small=False, index=1, **shared) as elsewhere:
-        results = run(tmp_path, 800, domain, num_sims=2, local_sims=1)
-        assert_both_gave_all(*results, embedding_of)
+        here = settings(tmp_path, 400) | {'num_sims': 2, 'local_sims': 1}
+        with HostedGraph(domain, tmp_path, **here) as graph:
+            assert graph.finish() == 0, graph.newest
+        assert_both_gave_all(tmp_path, 400, embedding_of)
         elsewhere.process.send_signal(signal.SIGINT)
         assert_clean(elsewhere, processes=1)
-
-
-def test_a_simulator_of_another_number_than_there_are_is_refused(tmp_path):
-    with launch(new_domain(), tmp_path, 'sim.launch.py', small=False, index=2, num_sims=2) as other:
-        assert other.finish() != 0
-        assert "index is '2'; accepted: 0 to 1 with num_sims:=2" in other.output
-        assert 'Traceback' not in other.output
-
-
-def assert_both_gave_all(replay, _, alignment, embedding_of):
-    """Nothing of two robots is missing, and each gave half."""
-    assert alignment['transitions'] == 800
-    for source in (0, 1):
-        rows = replay['source'] == source
-        assert 0.9 * 400 <= rows.sum() <= 1.1 * 400
-        assert_no_loss(
-            {name: a[rows] for name, a in replay.items() if name != 'written'}, embedding_of
-        )

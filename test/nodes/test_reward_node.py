@@ -1,27 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The reward node as a process, from the outside."""
+"""The reward node, from the outside."""
 
 import contextlib
 import itertools
 import math
-import os
 import queue
-import signal
-import subprocess
-import sys
-import time
 from array import array
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from graph_support import Probe, new_domain, run_node, run_process
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64
 
@@ -36,19 +27,7 @@ from furl_ros.core.reward import goal_baseline
 from furl_ros.core.vlm import cosine, load_vlm
 from furl_ros.nodes.reward_node import Frame, RewardNode
 
-ROOT = Path(__file__).parents[2]
-DOMAIN = 1 + os.getpid() % 100
 PROMPT = 'open a drawer'
-COMMAND = [sys.executable, '-m', 'furl_ros.nodes.reward_node', '--ros-args']
-TIMEOUT = 30.0
-
-
-@pytest.fixture(scope='module', autouse=True)
-def graph():
-    """Nobody else's nodes are in our domain."""
-    rclpy.init(domain_id=DOMAIN)
-    yield
-    rclpy.try_shutdown()
 
 
 @pytest.fixture(scope='module')
@@ -57,92 +36,43 @@ def vlm():
     return load_vlm(VlmConfig(device='cpu'))
 
 
-def parameters(**values):
-    return [item for name, value in values.items() for item in ('-p', f'{name}:={value}')]
-
-
-@contextlib.contextmanager
-def reward_node(namespace, **values):
-    """Run the node; it must end with code 0, and without a traceback, on SIGINT."""
-    values |= {'device': 'cpu', 'prompt': PROMPT}
-    process = subprocess.Popen(
-        [*COMMAND, '-r', f'__ns:={namespace}', *parameters(**values)],
-        cwd=ROOT,
-        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN), 'ROS_PYTHON_CHECK_FIELDS': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-        process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=TIMEOUT)
-        assert process.returncode == 0, output
-        assert 'Traceback' not in output
-    finally:
-        process.kill()
-        process.wait()
-
-
-class Client(Node):
+class Client:
     """Sends pictures to the reward node and keeps what it answers."""
 
     stamps = itertools.count(1_000_000_007, 1_000_000_007)
 
-    def __init__(self, namespace, source='', compressed=False):
-        super().__init__('test_client', namespace=namespace)
-        self.spinner = SingleThreadedExecutor()
-        self.spinner.add_node(self)
-        self.scores: list[FrameScore] = []
-        self.rewards: list[float] = []
-        self.prompts: list[PromptEmbedding] = []
-        self.diagnostics: dict[str, str] = {}
+    def __init__(self, probe, source='', compressed=False):
+        self.probe, self.wait = probe, probe.wait
         prefix = f'{source}/' if source else ''
         topic = f'{prefix}camera/image_raw' + ('/compressed' if compressed else '')
-        self.camera = self.create_publisher(
-            CompressedImage if compressed else Image, topic, LOCKSTEP
-        )
-        self.goal = self.create_publisher(Image, 'goal_image', LATCHED)
-        self.heads = self.create_publisher(RewardHeads, 'reward_heads', LATCHED)
-        self.service = self.create_client(ScoreFrames, 'score_frames')
-        for kind, name, handler, qos in (
-            (FrameScore, f'{prefix}frame_score', self.scores.append, LOCKSTEP),
-            (
-                Float64,
-                f'{prefix}vlm_reward',
-                lambda message: self.rewards.append(message.data),
-                EVENTS,
-            ),
-            (PromptEmbedding, 'prompt_embedding', self.prompts.append, LATCHED),
-            (DiagnosticArray, '/diagnostics', self.on_diagnostics, EVENTS),
-        ):
-            self.create_subscription(kind, name, handler, qos)
+        kind = CompressedImage if compressed else Image
+        self.camera = probe.node.create_publisher(kind, topic, LOCKSTEP)
+        self.goal = probe.node.create_publisher(Image, 'goal_image', LATCHED)
+        self.heads = probe.node.create_publisher(RewardHeads, 'reward_heads', LATCHED)
+        self.scores = probe.record(FrameScore, f'{prefix}frame_score', LOCKSTEP)
+        self.rewards = probe.record(Float64, f'{prefix}vlm_reward', EVENTS)
+        self.prompts = probe.record(PromptEmbedding, 'prompt_embedding', LATCHED)
 
-    def on_diagnostics(self, message):
-        for status in message.status:
-            if status.name == f'{self.get_namespace()}/reward_node'.lstrip('/'):
-                self.diagnostics = {pair.key: pair.value for pair in status.values}
-
-    def spin_until(self, predicate, timeout=TIMEOUT):
-        end = time.monotonic() + timeout
-        while not predicate():
-            assert time.monotonic() < end, 'timeout'
-            self.spinner.spin_once(timeout_sec=0.1)
+    @property
+    def counts(self):
+        """What the node has counted."""
+        return self.probe.command.counts
 
     def reach(self, publish):
         """Publish until a score comes: a best-effort reader may match later than its writer."""
-        self.spin_until(lambda: self.prompts or self.count_publishers('frame_score'))
+        count = self.probe.node.count_publishers
+        self.wait(lambda: self.prompts or count('frame_score'), 'the node')
 
         def answered():
             if not self.scores:
                 publish()
             return self.scores
 
-        self.spin_until(answered)
+        self.wait(answered, 'a score')
 
     def send(self, *messages):
         """Stamp and send pictures; returns their scores, which must come in the same order."""
-        self.spin_until(self.camera.get_subscription_count)
+        self.wait(self.camera.get_subscription_count, 'a reader')
         for message in messages:
             message.header.stamp = convert.to_time(next(self.stamps))
             message.header.frame_id = f'camera_{message.header.stamp.sec}'
@@ -152,44 +82,38 @@ class Client(Node):
         scores = []
 
         def complete():
-            stamps = [score.header.stamp for score in self.scores]
+            stamps = [score.header.stamp for score in list(self.scores)]
             scores[:] = self.scores[stamps.index(first) :] if first in stamps else []
             return len(scores) >= len(messages)
 
-        self.spin_until(complete)
+        self.wait(complete, 'the scores')
         assert [s.header for s in scores] == [m.header for m in messages]
         return scores
 
     def call(self, **fields):
-        self.spin_until(self.service.service_is_ready)
-        future = self.service.call_async(ScoreFrames.Request(**fields))
-        self.spin_until(future.done)
-        return future.result()
-
-    def close(self):
-        self.spinner.shutdown()
-        self.destroy_node()
+        return self.probe.call(ScoreFrames, 'score_frames', **fields)
 
 
 @contextlib.contextmanager
-def client(*args, **kwargs):
-    node = Client(*args, **kwargs)
-    try:
-        yield node
-    finally:
-        node.close()
+def reward_node(start=run_node, probe=None, **values):
+    """A client of a node that must end with code 0 on Ctrl-C."""
+    values = {'device': 'cpu', 'prompt': PROMPT} | values
+    with contextlib.ExitStack() as stack:
+        probe = probe or stack.enter_context(Probe(new_domain()))
+        with start(probe.domain, 'reward_node', **values) as command:
+            probe.command = command
+            yield Client(probe, compressed=values.get('compressed', False))
+            probe.command = None
+            command.interrupt()
+            assert command.finish() == 0, command.output
+            assert 'Traceback' not in command.output
 
 
 @pytest.fixture(scope='module')
-def process(graph):
-    with reward_node('/main', sources="['', second]") as running:
-        yield running
-
-
-@pytest.fixture
-def robot(process):
-    with client('/main') as node:
-        yield node
+def robot():
+    """The node that most tests look at."""
+    with reward_node(sources="['', second]") as client:
+        yield client
 
 
 def picture(encoding='rgb8', channels=3, height=112, width=112, padding=0, seed=0):
@@ -205,8 +129,8 @@ def same(embedding, expected):
 
 
 def test_prompt_is_published_at_the_start(robot, vlm):
-    robot.spin_until(lambda: robot.prompts)
-    message = robot.prompts[-1]
+    robot.wait(lambda: robot.prompts, 'the prompt')
+    message = robot.prompts[0]
     assert (message.vlm, message.prompt) == ('furl-tiny', PROMPT)
     assert same(message.text_embedding, vlm.encode_text(PROMPT))
     assert len(message.goal_embedding) == 0
@@ -233,14 +157,13 @@ def test_every_encoding_and_size_is_scored(robot, vlm):
         assert score.cosine == pytest.approx(float(cosine(expected, text)), abs=1e-5)
         if score.heads_version == 0:
             assert score.reward == score.cosine
-    robot.spin_until(lambda: len(robot.rewards) >= len(messages))
-    assert np.allclose(robot.rewards[-len(messages) :], [s.reward for s in scores])
+    rewards = [score.reward for score in scores]
+    robot.wait(lambda: [m.data for m in robot.rewards[-len(rewards) :]] == rewards, 'the rewards')
 
 
 def test_each_source_gets_its_own_scores(robot, vlm):
-    with client('/main', source='second') as second:
-        ours = robot.send(picture(seed=1))[0]
-        theirs = second.send(picture(seed=2))[0]
+    ours = robot.send(picture(seed=1))[0]
+    theirs = Client(robot.probe, source='second').send(picture(seed=2))[0]
     assert same(theirs.embedding, vlm.encode_images(convert.from_image_msg(picture(seed=2))[None]))
     assert not same(ours.embedding, theirs.embedding)
 
@@ -262,15 +185,16 @@ def test_bad_frames_are_answered_and_counted(robot):
     assert len(scores[0].embedding) == 0
     assert math.isnan(scores[0].reward)
     assert math.isnan(scores[0].cosine)
-    robot.spin_until(lambda: int(robot.diagnostics.get('bad frames', 0)) >= 4)
-    assert robot.diagnostics['model'] == 'furl-tiny'
-    assert float(robot.diagnostics['latency_p50_ms']) > 0
+    robot.probe.wait_for_count('reward_node', 'bad frames', 4)
+    told = robot.probe.diagnostics['reward_node']
+    assert told['model'] == 'furl-tiny'
+    assert float(told['latency_p50_ms']) > 0
 
 
 def test_an_empty_picture_is_no_bad_one(robot):
     """camera_node sends it where there was none."""
     assert robot.send(Image(encoding='rgb8'))[0].status == FrameScore.BAD_FRAME
-    robot.spin_until(lambda: int(robot.diagnostics.get('empty frames', 0)) == 1)
+    assert robot.counts['empty frames'] == 1
 
 
 def nasty_pictures():
@@ -292,24 +216,23 @@ def nasty_pictures():
     yield message
 
 
-def test_nasty_pictures_stop_nothing(graph, vlm):
+def test_nasty_pictures_stop_nothing(vlm):
     """Nor as goal images, the first of which is latched before the node starts."""
     bad = list(nasty_pictures())
     # mono16 and rgb16, both orders of bytes, without height, without width, too large; no data.
     goals = [bad[9], bad[6], bad[10], bad[12], bad[15], bad[-1]]
-    with client('/nasty') as robot:
-        robot.goal.publish(goals[0])
-        with reward_node('/nasty', expect_goal_image='true'):
+    with Probe(new_domain()) as probe:
+        early = probe.node.create_publisher(Image, 'goal_image', LATCHED)
+        early.publish(goals[0])
+        with reward_node(probe=probe, expect_goal_image=True) as robot:
             for number, goal in enumerate(goals, start=1):
                 # Of latched messages the newest replaces the others: one at a time.
                 if number > 1:
-                    robot.goal.publish(goal)
-                robot.spin_until(
-                    lambda n=number: int(robot.diagnostics.get('bad goal images', 0)) >= n
-                )
+                    early.publish(goal)
+                robot.wait(lambda n=number: robot.counts['bad goal images'] >= n, 'a count')
             scores = robot.send(*bad)
             assert {score.status for score in scores} == {FrameScore.BAD_FRAME}
-            robot.spin_until(lambda: int(robot.diagnostics.get('bad frames', 0)) >= len(bad))
+            assert robot.counts['bad frames'] == len(bad)
             assert not robot.prompts
             good = [picture('mono16', 2, padding=3, seed=70), picture('bgr16', 6, seed=71)]
             good[1].is_bigendian = 1
@@ -317,9 +240,9 @@ def test_nasty_pictures_stop_nothing(graph, vlm):
                 expected = vlm.encode_images(convert.from_image_msg(message)[None])[0]
                 assert score.status == FrameScore.OK
                 assert same(score.embedding, expected)
-            robot.goal.publish(good[0])
-            robot.spin_until(lambda: robot.prompts)
-            assert robot.diagnostics['bad goal images'] == str(len(goals))
+            early.publish(good[0])
+            robot.wait(lambda: robot.prompts, 'the prompt')
+            assert robot.counts['bad goal images'] == len(goals)
 
 
 def test_files_that_unpack_to_too_much_stop_nothing(robot):
@@ -351,9 +274,9 @@ def heads_message(version, seed, sizes=(256, 16, 8)):
 
 
 def send_heads_until_used(robot, message):
-    robot.spin_until(robot.heads.get_subscription_count)
+    robot.wait(robot.heads.get_subscription_count, 'a reader')
     robot.heads.publish(message)
-    robot.spin_until(lambda: robot.send(picture())[0].heads_version == message.version)
+    robot.wait(lambda: robot.send(picture())[0].heads_version == message.version, 'the heads')
 
 
 def test_heads_are_swapped_and_bad_ones_refused(robot, vlm):
@@ -366,7 +289,7 @@ def test_heads_are_swapped_and_bad_ones_refused(robot, vlm):
         assert score.heads_version == version
         assert score.reward == pytest.approx(float(heads.score(embedding[None], text)[0]), abs=1e-5)
         assert score.cosine == pytest.approx(float(cosine(embedding, text)), abs=1e-5)
-    refused = int(robot.diagnostics.get('heads refused', 0))
+    refused = robot.counts['heads refused']
     _, other_width = heads_message(5, 0, sizes=(128, 16, 8))
     _, not_finite = heads_message(6, 0)
     not_finite.image_head[3] = math.nan
@@ -374,20 +297,19 @@ def test_heads_are_swapped_and_bad_ones_refused(robot, vlm):
     too_short.text_head = too_short.text_head[:-1]
     for number, message in enumerate((other_width, not_finite, too_short), start=refused + 1):
         robot.heads.publish(message)
-        robot.spin_until(lambda n=number: int(robot.diagnostics.get('heads refused', 0)) >= n)
+        robot.wait(lambda n=number: robot.counts['heads refused'] >= n, 'the refusal')
     after = robot.send(picture(seed=11))[0]
     assert (after.heads_version, after.reward) == (4, pytest.approx(score.reward, abs=1e-6))
-    assert robot.diagnostics['heads_version'] == '4'
 
 
 def test_goal_image_joins_the_prompt(robot, vlm):
     goal = picture(seed=21)
     goal.header.stamp = convert.to_time(77)
-    robot.spin_until(robot.goal.get_subscription_count)
+    robot.wait(robot.goal.get_subscription_count, 'a reader')
     robot.goal.publish(picture('jpeg?', 3))
-    robot.spin_until(lambda: 'bad goal images' in robot.diagnostics)
+    robot.wait(lambda: robot.counts['bad goal images'], 'the count')
     robot.goal.publish(goal)
-    robot.spin_until(lambda: robot.prompts and len(robot.prompts[-1].goal_embedding))
+    robot.wait(lambda: robot.prompts and len(robot.prompts[-1].goal_embedding), 'the prompt')
     message = robot.prompts[-1]
     assert convert.to_ns(message.header.stamp) == 77
     assert same(message.text_embedding, vlm.encode_text(PROMPT))
@@ -424,21 +346,23 @@ def test_score_frames_says_what_is_wrong(robot):
 
 
 def test_a_waiting_service_call_does_not_hold_up_the_camera(robot):
-    robot.spin_until(robot.service.service_is_ready)
+    service = robot.probe.node.create_client(ScoreFrames, 'score_frames')
+    robot.wait(service.service_is_ready, 'the service')
     calls = [
-        robot.service.call_async(ScoreFrames.Request(images=[picture(seed=s) for s in range(20)]))
+        service.call_async(ScoreFrames.Request(images=[picture(seed=s) for s in range(20)]))
         for _ in range(3)
     ]
     scores = robot.send(*[picture(seed=seed) for seed in range(10)])
-    robot.spin_until(lambda: all(call.done() for call in calls))
+    robot.wait(lambda: all(call.done() for call in calls), 'the answers')
     assert all(len(call.result().scores) == 20 for call in calls)
     assert all(score.status == FrameScore.OK for score in scores)
 
 
 def test_a_cameras_pictures_come_through():
     """Best effort, each larger than the shared memory that Fast DDS takes by default."""
-    with reward_node('/vga', image_qos='sensor'), client('/vga') as robot:
-        camera = robot.create_publisher(Image, 'camera/image_raw', SENSOR)
+    # Within one process nothing would go through shared memory.
+    with reward_node(start=run_process, image_qos='sensor') as robot:
+        camera = robot.probe.node.create_publisher(Image, 'camera/image_raw', SENSOR)
         frame = np.zeros((480, 640, 3), np.uint8)
 
         def publish(stamp):
@@ -448,7 +372,7 @@ def test_a_cameras_pictures_come_through():
         for stamp in range(2, 42):
             publish(stamp)
             # No faster than they are scored: what is tested is the way there.
-            robot.spin_until(lambda stamp=stamp: robot.scores[-1].header.stamp.nanosec == stamp)
+            robot.wait(lambda n=stamp: robot.scores[-1].header.stamp.nanosec == n, 'its score')
 
 
 @pytest.mark.parametrize(
@@ -475,17 +399,12 @@ def test_only_a_free_running_camera_drops_frames(image_qos, kept):
     assert node.jobs.qsize() == 4 - len(dropped)
 
 
-def test_compressed_deterministic_and_only_with_a_goal(graph, vlm):
-    settings = {
-        'compressed': 'true',
-        'deterministic': 'true',
-        'expect_goal_image': 'true',
-        'image_qos': 'sensor',
-    }
+def test_compressed_deterministic_and_only_with_a_goal(vlm):
+    settings = {'deterministic': True, 'expect_goal_image': True, 'image_qos': 'sensor'}
     frames = [convert.from_image_msg(picture(seed=seed)) for seed in range(3)]
     messages = [convert.to_compressed_msg(frame, 0, '', 'png') for frame in frames[:2]]
     messages.append(convert.to_compressed_msg(frames[2], 0, '', 'jpeg'))
-    with reward_node('/other', **settings), client('/other', compressed=True) as robot:
+    with reward_node(compressed=True, **settings) as robot:
         robot.reach(lambda: robot.camera.publish(messages[0]))
         for message in messages:
             score = robot.send(message)[0]
@@ -495,12 +414,12 @@ def test_compressed_deterministic_and_only_with_a_goal(graph, vlm):
         assert robot.send(broken)[0].status == FrameScore.BAD_FRAME
         assert not robot.prompts
         robot.goal.publish(picture(seed=40))
-        robot.spin_until(lambda: robot.prompts)
+        robot.wait(lambda: robot.prompts, 'the prompt')
         expected = vlm.encode_images(convert.from_image_msg(picture(seed=40))[None])[0]
         assert np.array_equal(robot.prompts[0].goal_embedding, expected)
 
 
-def test_goal_baseline(graph, vlm):
+def test_goal_baseline(vlm):
     """The methods that take it have no heads: those that come are for others."""
     settings = {
         'method': 'vlm',
@@ -508,13 +427,13 @@ def test_goal_baseline(graph, vlm):
         'baseline_alpha': 0.75,
         'baseline_prompt': 'a drawer',
     }
-    with reward_node('/baseline', **settings), client('/baseline') as robot:
-        robot.spin_until(lambda: robot.prompts)
+    with reward_node(**settings) as robot:
+        robot.wait(lambda: robot.prompts, 'the prompt')
         message = robot.prompts[-1]
         assert (message.scoring, message.baseline_prompt) == ('goal_baseline', 'a drawer')
         assert same(message.baseline_embedding, vlm.encode_text('a drawer'))
-        assert robot.heads.get_subscription_count() == 0
         score = robot.send(picture(seed=50))[0]
+        assert robot.heads.get_subscription_count() == 0
         text, baseline = (torch.from_numpy(vlm.encode_text(p)) for p in (PROMPT, 'a drawer'))
         expected = goal_baseline(torch.tensor(score.embedding), text, baseline, 0.75)
         assert score.reward == pytest.approx(float(expected), abs=1e-5)
@@ -522,20 +441,19 @@ def test_goal_baseline(graph, vlm):
         assert score.heads_version == 0
 
 
-def test_goal_image(graph, vlm):
+def test_goal_image(vlm):
     """It waits for the goal image, whatever is expected, and compares with the newest."""
-    settings = {'method': 'relay', 'scoring': 'goal_image'}
-    with reward_node('/goal', **settings), client('/goal') as robot:
+    with reward_node(method='relay', scoring='goal_image') as robot:
         early = robot.send(picture(seed=60))[0]
         assert early.status == FrameScore.NO_GOAL
         assert math.isnan(early.reward)
         assert len(early.embedding) == 0
         assert robot.call(images=[picture()]).scores[0].status == FrameScore.NO_GOAL
-        robot.spin_until(lambda: 'frames before the goal image' in robot.diagnostics)
+        assert robot.counts['frames before the goal image'] == 2
         assert not robot.prompts
         for number, seed in enumerate((61, 62), start=1):
             robot.goal.publish(picture(seed=seed))
-            robot.spin_until(lambda n=number: len(robot.prompts) == n)
+            robot.wait(lambda n=number: len(robot.prompts) == n, 'the prompt')
             goal = vlm.encode_images(convert.from_image_msg(picture(seed=seed))[None])[0]
             assert same(robot.prompts[-1].goal_embedding, goal)
             score = robot.send(picture(seed=60))[0]
@@ -544,34 +462,26 @@ def test_goal_image(graph, vlm):
             assert score.reward == pytest.approx(float(cosine(embedding, goal)), abs=1e-5)
         # An empty one takes nothing away.
         robot.goal.publish(Image(encoding='rgb8'))
-        robot.spin_until(lambda: 'bad goal images' in robot.diagnostics)
+        robot.wait(lambda: robot.counts['bad goal images'], 'the count')
         assert robot.send(picture(seed=60))[0].reward == pytest.approx(score.reward, abs=1e-6)
         assert len(robot.prompts) == 2
 
 
-def test_a_task_without_the_goal_image_that_is_needed_is_one_line(graph):
-    arguments = parameters(
-        device='cpu', prompt='x', method='vlm', scoring='goal_image', sources='[alone]'
-    )
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        cwd=ROOT,
-        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    node = Node('empty_goal')
-    try:
-        goal = node.create_publisher(Image, 'alone/goal_image', LATCHED)
+def refused(domain, text, **settings):
+    """Start the node with settings that it must refuse, in one line."""
+    with run_node(domain, 'reward_node', device='cpu', **settings) as command:
+        assert command.finish() == 2, command.output
+    assert f'error: {text}' in command.output
+    assert 'Traceback' not in command.output
+
+
+def test_a_task_without_the_goal_image_that_is_needed_is_one_line():
+    with Probe(new_domain()) as probe:
+        goal = probe.node.create_publisher(Image, 'alone/goal_image', LATCHED)
         goal.publish(Image(encoding='rgb8'))
-        output, _ = process.communicate(timeout=TIMEOUT)
-    finally:
-        process.kill()
-        node.destroy_node()
-    assert process.returncode == 2, output
-    assert "error: scoring is 'goal_image', but the task has no goal image" in output
-    assert 'Traceback' not in output
+        text = "scoring is 'goal_image', but the task has no goal image"
+        settings = {'method': 'vlm', 'scoring': 'goal_image', 'sources': '[alone]'}
+        refused(probe.domain, text, prompt='x', **settings)
 
 
 @pytest.mark.parametrize(
@@ -590,15 +500,4 @@ def test_a_task_without_the_goal_image_that_is_needed_is_one_line(graph):
     ],
 )
 def test_wrong_settings_are_one_line(settings, text):
-    done = subprocess.run(
-        [*COMMAND, *parameters(**settings)],
-        cwd=ROOT,
-        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)},
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert f'error: {text}' in done.stderr
-    assert 'Traceback' not in done.stderr
+    refused(new_domain(), text, **settings)

@@ -6,7 +6,14 @@ import re
 import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
-from graph_support import Probe, checkpoints, launch, new_domain, read_alignment, read_trainer
+from graph_support import (
+    HostedGraph,
+    Probe,
+    checkpoints,
+    new_domain,
+    read_alignment,
+    read_trainer,
+)
 from rclpy.action import ActionClient
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
@@ -16,7 +23,7 @@ from furl_interfaces.msg import Action, FrameScore, Observation, RewardHeads, Tr
 from furl_ros.bridge.convert import to_float_field, to_time
 from furl_ros.bridge.qos import LATCHED, LOCKSTEP
 
-ENDLESS = 100_000
+STEPS, WARMUP, ENDLESS = 150, 60, 100_000
 SECOND = 1_000_000_000
 
 
@@ -63,24 +70,26 @@ def trainee(tmp_path_factory):
     folder = tmp_path_factory.mktemp('action')
     domain = new_domain()
     arguments = {'autostart': False, 'exit_when_done': False, 'run_folder': folder / 'run'}
-    with Probe(domain) as probe, launch(domain, folder, **arguments) as graph:
+    arguments |= {'warmup_steps': WARMUP}
+    with Probe(domain) as probe, HostedGraph(domain, folder, **arguments) as graph:
         probe.command = graph
         yield Trainee(probe, graph, folder / 'run')
+        probe.command = None
         graph.interrupt()
         assert graph.finish() == 0, graph.output
         assert 'Traceback' not in graph.output
 
 
 def test_a_goal_is_reached_with_feedback_and_a_second_one_refused(trainee):
-    handle = trainee.send(320)
+    handle = trainee.send(STEPS)
     assert handle.accepted
-    assert not trainee.send(400).accepted
+    assert not trainee.send(2 * STEPS).accepted
     status, result = trainee.result(handle)
     assert status == GoalStatus.STATUS_SUCCEEDED
     assert (result.error_code, result.error_msg) == (Train.Result.OK, '')
-    assert result.total_steps == 320
+    assert result.total_steps == STEPS
     assert result.run_folder == str(trainee.folder)
-    assert read_trainer(checkpoints(trainee.folder)[-1])[1]['steps'] == 320
+    assert read_trainer(checkpoints(trainee.folder)[-1])[1]['steps'] == STEPS
     assert trainee.statuses[-1].state == TrainingStatus.FINISHED
 
 
@@ -126,7 +135,7 @@ def test_bad_messages_are_counted_and_survived(trainee):
         )
     }
     start = trainee.steps
-    handle = trainee.send(start + 250)
+    handle = trainee.send(start + STEPS)
     probe.wait(lambda: trainee.feedback, 'feedback')
 
     def send(message, stamp=None):
@@ -163,6 +172,9 @@ def test_bad_messages_are_counted_and_survived(trainee):
     send(Image(height=2, width=2, step=6, encoding='rgb8', data=bytes(5)), past)
     send(Image(height=0, width=0, encoding='rgb8'), past)
 
+    def count_of(name, count):
+        return trainee.graph.nodes[name].counts[count]
+
     for name, counts in {
         'sim_node': ('bad actions', 'actions for another observation'),
         'reward_node': ('bad frames', 'heads refused'),
@@ -181,11 +193,11 @@ def test_bad_messages_are_counted_and_survived(trainee):
         ),
     }.items():
         for count in counts:
-            probe.wait_for_count(name, count)
+            probe.wait(lambda name=name, count=count: count_of(name, count), f'{count} of {name}')
 
     status, result = trainee.result(handle)
     assert status == GoalStatus.STATUS_SUCCEEDED, result.error_msg
-    assert result.total_steps == start + 250
+    assert result.total_steps == start + STEPS
     replay, trainer = read_trainer(checkpoints(trainee.folder)[-1])
     assert read_alignment(checkpoints(trainee.folder)[-1])[1]['transitions'] >= trainer['steps']
     assert np.isfinite(replay['next_state']).all()

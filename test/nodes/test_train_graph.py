@@ -24,7 +24,7 @@ from furl_ros.core.heads import RewardHeads
 from furl_ros.core.run import load_config
 from furl_ros.core.vlm import load_vlm
 
-STEPS, WARMUP, HORIZON, PUBLISH_EVERY = 430, 150, 100, 50
+STEPS, WARMUP, HORIZON, PUBLISH_EVERY = 230, 100, 50, 50
 
 
 @pytest.fixture(scope='module')
@@ -51,17 +51,17 @@ def test_the_run_folder_is_complete(train_run):
     assert config['warmup_steps'] == WARMUP
     assert 'resume' not in yaml.safe_load((folder / 'config.yaml').read_text())
     assert list((folder / 'tensorboard').glob('events.out.tfevents.*'))
-    assert [path.name for path in checkpoints(folder)] == ['step_000000400', 'step_000000430']
+    assert [path.name for path in checkpoints(folder)] == ['step_000000200', 'step_000000230']
     assert [int(row['total_steps']) for row in read_table(folder / 'episodes.csv')] == [
+        50,
         100,
+        150,
         200,
-        300,
-        400,
     ]
     assert [int(row['total_steps']) for row in read_table(folder / 'evaluations.csv')] == [
+        100,
         200,
-        400,
-        430,
+        230,
     ]
     steps = [int(row['total_steps']) for row in read_table(folder / 'curves.csv')]
     assert steps == sorted(set(steps))
@@ -171,8 +171,8 @@ def test_checkpoints_hold_one_moment_of_learner_and_alignment(train_run):
 
 
 def test_a_checkpoint_has_the_very_heads_that_were_published(train_run):
-    published = next(h for h in train_run.heads if h.transitions == 400)
-    arrays, meta = read_alignment(train_run.folder / 'checkpoints' / 'step_000000400')
+    published = next(h for h in train_run.heads if h.transitions == 200)
+    arrays, meta = read_alignment(train_run.folder / 'checkpoints' / 'step_000000200')
     assert meta['version'] == published.version
     np.testing.assert_array_equal(arrays['image_head'], published.image_head)
     np.testing.assert_array_equal(arrays['text_head'], published.text_head)

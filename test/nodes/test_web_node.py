@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The browser viewer, in a headless Chromium: on a stand-in for a run, and on a run."""
+"""The browser viewer, in a headless Chromium, on a stand-in for a run."""
 
-import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from chromium import Chromium
 from geometry_msgs.msg import Point, Pose, PoseArray, Vector3
-from graph_support import Command, Probe, launch, new_domain, run_node
+from graph_support import HostedNode, Probe, new_domain, run_node
+from page_support import PICTURE, POINTS, SMALL_PAGE, TEXT, needs_chromium
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import SetParameters
 from sensor_msgs.msg import Image
@@ -22,24 +21,13 @@ from furl_interfaces.msg import PromptEmbedding, TrainingStatus
 from furl_ros.bridge.convert import to_image_msg
 from furl_ros.bridge.qos import LATCHED, LOCKSTEP
 
-sys.path.insert(0, str(Path(__file__).parents[2] / 'bench'))
-
-from chromium import Chromium, find_chromium
-
-# Points of the longest curve that is drawn, from a test point of viser's.
-POINTS = """
-Math.max(...Object.values(window.__viserTestpoints?.uplots ?? {}).map(u => u.chart.data[0].length))
-"""
-# viser's own pictures are drawings.
-PICTURES = """
-[...document.querySelectorAll('img')].map(i => i.src).filter(s => !s.includes('svg'))
-""".strip()
-PICTURE = f'{PICTURES}[0]'
-TEXT = 'document.body.innerText'
-
 NOT_FINITE = PoseArray(poses=[Pose(position=Point(x=float('nan')))])
 
-needs_chromium = pytest.mark.skipif(not find_chromium()[0], reason=find_chromium()[1])
+# A second visitor in the same browser: a frame of the same page.
+SECOND = """
+document.body.appendChild(Object.assign(document.createElement('iframe'), {src: location.href}))
+"""
+TEXT_OF_SECOND = "document.querySelector('iframe').contentDocument.body.innerText"
 
 
 class StandIn:
@@ -129,7 +117,9 @@ class StandIn:
 
 
 @pytest.fixture(scope='module')
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, Command, str]]:
+def stage(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[StandIn, HostedNode, str]]:
     """A stand-in, the viewer, and its address."""
     domain = new_domain()
     folder = tmp_path_factory.mktemp('run')
@@ -141,129 +131,86 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, C
             probe.command = viewer
             url = viewer.wait_for(r'viewer: (http\S+)')[1]
             yield stand_in, viewer, url
+            probe.command = None
+            viewer.interrupt()
+            assert viewer.finish() == 0, viewer.output
+            assert 'Traceback' not in viewer.output
 
 
-def wait_until(condition: object, what: str) -> None:
-    """Wait until a function returns something true."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, f'waited too long for {what}'
-        threading.Event().wait(0.05)
-
-
-@needs_chromium
-def test_what_a_person_sees_and_does(stage: tuple[StandIn, Command, str]) -> None:
-    stand_in, viewer, url = stage
-    assert not stand_in.listeners
-    with Chromium() as browser:
-        browser.open(url)
-        first = browser.wait(PICTURE)
-        browser.wait(f'{PICTURE} !== {first!r}')
-        # What was before the viewer came is drawn, and grows by what comes.
-        points = browser.wait(f'{POINTS} > 100 && {POINTS}')
-        browser.wait(f'{POINTS} > {points}')
-        browser.wait(f"{TEXT}.includes('of 1,000')")
-        browser.wait("[...document.querySelectorAll('input')].some(i => /drawer/.test(i.value))")
-        assert stand_in.listeners == set(stand_in.TOPICS)
-        for label, name in (
-            ('Pause', 'pause'),
-            ('Go on', 'resume'),
-            ('Save', 'save_checkpoint'),
-            ('Stop', 'cancel'),
-            ('E-stop', 'estop'),
-        ):
-            browser.click(label)
-            wait_until(lambda name=name: name in stand_in.called, name)
-            # Shown as it is: not as part of the page.
-            browser.wait(f"{TEXT}.includes('heard <b>{name}</b>')")
-        browser.click('Evaluate')
-        browser.wait(f"{TEXT}.includes('learner_node/evaluate: nobody is there')")
-        browser.click('Set rho')
-        browser.wait(f"{TEXT}.includes('rho is too large')")
-        assert stand_in.called[-1] == ('rho', 0.0)
-        with Chromium() as late:
-            late.open(url)
-            late.wait(f'{PICTURE} && {TEXT}.includes("of 1,000")')
-        assert all(
-            request.startswith((url, 'data:', 'blob:', url.replace('http', 'ws')))
-            for request in browser.requests
-        ), browser.requests
-        assert not browser.errors
-    wait_until(lambda: not stand_in.listeners, 'the end of all listening')
-    assert viewer.process.poll() is None, viewer.output
-    assert 'Traceback' not in viewer.output
+@pytest.fixture(scope='module')
+def browser() -> Iterator[Chromium]:
+    """One browser for all: to start it takes most of a test's time."""
+    with Chromium(*SMALL_PAGE) as browser:
+        yield browser
 
 
 @needs_chromium
-def test_a_run_is_watched_paused_and_continued(tmp_path: Path) -> None:
-    domain = new_domain()
-    with (
-        Probe(domain) as probe,
-        launch(
-            domain,
-            tmp_path,
-            task='drawer-close-v3',
-            total_steps=100_000,
-            run_folder=tmp_path / 'run',
-        ) as graph,
-        launch(domain, tmp_path, 'monitor.launch.py', small=False, viewer='web', port=0) as monitor,
-        Chromium() as browser,
-    ):
-        probe.command = graph
-        statuses = probe.record(TrainingStatus, 'training_status')
-        browser.open(monitor.wait_for(r'viewer: (http\S+)')[1])
-        probe.wait(lambda: statuses and statuses[-1].total_steps > 200, 'steps')
-        # What the camera sees, and what the model thinks of it.
-        browser.wait(f'new Set({PICTURES}).size === 2')
-        first = browser.evaluate(PICTURES)
-        browser.wait(f'{PICTURES}.every(s => !{first!r}.includes(s))')
-        points = browser.wait(f'isFinite({POINTS}) && {POINTS}')
-        browser.wait(f'{POINTS} > {points}')
-        browser.click('Pause')
-        probe.wait(lambda: statuses[-1].state == TrainingStatus.PAUSED, 'the pause')
-        browser.wait(f"{TEXT}.includes('paused')")
-        paused = statuses[-1].total_steps
-        seen = len(statuses)
-        probe.wait(lambda: len(statuses) > seen + 2, 'news of the pause')
-        assert statuses[-1].total_steps == paused
-        browser.click('Go on')
-        probe.wait(lambda: statuses[-1].total_steps > paused, 'steps after the pause')
-        browser.click('Stop')
-        assert graph.finish() == 0, graph.output
-        assert not browser.errors
-        assert 'Traceback' not in monitor.output
-
-
-@needs_chromium
-def test_a_page_that_was_left_does_not_look(stage: tuple[StandIn, Command, str]) -> None:
-    stand_in, _, url = stage
-    with Chromium() as browser:
-        browser.open(url)
-        wait_until(lambda: stand_in.listeners == set(stand_in.TOPICS), 'the viewer')
-        # Not closed: a browser may keep it, and its socket, for its 'back'.
-        browser.open('about:blank')
-        wait_until(lambda: not stand_in.listeners, 'the end of all listening')
-
-
-@needs_chromium
-def test_bad_messages_are_counted(stage: tuple[StandIn, Command, str]) -> None:
+def test_what_a_person_sees_and_does(
+    stage: tuple[StandIn, HostedNode, str], browser: Chromium
+) -> None:
     stand_in, viewer, url = stage
     probe = stand_in.probe
-    with Chromium() as browser:
-        browser.open(url)
-        wait_until(lambda: stand_in.listeners == set(stand_in.TOPICS), 'the viewer')
-        # While the good ones go on.
-        marker = Marker(type=Marker.TRIANGLE_LIST)
-        probe.node.create_timer(0.1, lambda: stand_in.publish('camera', Image(encoding='no')))
-        probe.node.create_timer(0.1, lambda: stand_in.publish('poses', NOT_FINITE))
-        probe.node.create_timer(
-            0.1, lambda: stand_in.publish('scene', MarkerArray(markers=[marker]))
-        )
-        for count in ('bad pictures', 'bad poses', 'bad scenes'):
-            probe.wait_for_count('web_node', count)
-        browser.wait(PICTURE)
-        assert not browser.errors
-    assert 'Traceback' not in viewer.output
+    assert not stand_in.listeners
+    browser.open(url)
+    first = browser.wait(PICTURE)
+    browser.wait(f'{PICTURE} !== {first!r}')
+    # What was before the viewer came is drawn, and grows by what comes.
+    points = browser.wait(f'{POINTS} > 100 && {POINTS}')
+    browser.wait(f'{POINTS} > {points}')
+    browser.wait(f"{TEXT}.includes('of 1,000')")
+    browser.wait("[...document.querySelectorAll('input')].some(i => /drawer/.test(i.value))")
+    assert stand_in.listeners == set(stand_in.TOPICS)
+    for label, name in (
+        ('Pause', 'pause'),
+        ('Go on', 'resume'),
+        ('Save', 'save_checkpoint'),
+        ('Stop', 'cancel'),
+        ('E-stop', 'estop'),
+    ):
+        browser.click(label)
+        probe.wait(lambda name=name: name in stand_in.called, name)
+        # Shown as it is: not as part of the page.
+        browser.wait(f"{TEXT}.includes('heard <b>{name}</b>')")
+    browser.click('Evaluate')
+    browser.wait(f"{TEXT}.includes('learner_node/evaluate: nobody is there')")
+    browser.click('Set rho')
+    browser.wait(f"{TEXT}.includes('rho is too large')")
+    assert stand_in.called[-1] == ('rho', 0.0)
+    # Who comes later sees as much.
+    browser.evaluate(SECOND)
+    browser.wait(f"{TEXT_OF_SECOND}.includes('of 1,000')")
+    assert all(
+        request.startswith((url, 'data:', 'blob:', url.replace('http', 'ws')))
+        for request in browser.requests
+    ), browser.requests
+    # A page that was left does not look. Not closed: a browser may keep it, and its socket, for
+    # its 'back'.
+    browser.open('about:blank')
+    probe.wait(lambda: not stand_in.listeners, 'the end of all listening')
+    assert not browser.errors
+    assert viewer.returncode is None
+
+
+@needs_chromium
+def test_bad_messages_are_counted(
+    stage: tuple[StandIn, HostedNode, str], browser: Chromium
+) -> None:
+    stand_in, viewer, url = stage
+    probe = stand_in.probe
+    browser.open(url)
+    probe.wait(lambda: stand_in.listeners == set(stand_in.TOPICS), 'the viewer')
+    # While the good ones go on.
+    marker = Marker(type=Marker.TRIANGLE_LIST)
+    for name, message in (
+        ('camera', Image(encoding='no')),
+        ('poses', NOT_FINITE),
+        ('scene', MarkerArray(markers=[marker])),
+    ):
+        probe.node.create_timer(0.1, lambda n=name, m=message: stand_in.publish(n, m))
+    for count in ('bad pictures', 'bad poses', 'bad scenes'):
+        probe.wait(lambda count=count: viewer.counts[count], count)
+    browser.wait(PICTURE)
+    assert not browser.errors
 
 
 def test_an_address_that_is_none_is_refused() -> None:

@@ -10,8 +10,11 @@ from sim.oracle import goal_image, oracle, rollout
 from sim.tasks import MT10
 
 
-@pytest.mark.parametrize('goal', ['fixed', 'random'])
-@pytest.mark.parametrize('task', MT10)
+# Where the goal stays differs in the environment alone: test_envs.py.
+@pytest.mark.parametrize(
+    ('task', 'goal'),
+    [('reach-v3', 'fixed'), *((task, 'random') for task in MT10)],
+)
 def test_scripts_solve_the_task(task, goal):
     env = make(SimConfig(task=task, goal=goal, render=False))
     first = next(step for step in rollout(env, oracle(env)) if step.success)
@@ -27,10 +30,9 @@ def test_an_episode_is_rolled_out_to_its_end():
     env.close()
 
 
-@pytest.mark.parametrize('goal', ['fixed', 'random'])
-def test_the_goal_image_is_the_live_frame_of_the_first_success(goal):
+def test_the_goal_image_is_the_live_frame_of_the_first_success():
     config = SimConfig(
-        task='button-press-topdown-v3', goal=goal, seed=3, camera='corner3', width=64, height=48
+        task='button-press-topdown-v3', goal='random', seed=3, camera='corner3', width=64, height=48
     )
     env = make(config)
     live = next(step.frame for step in rollout(env, oracle(env)) if step.success)

@@ -34,8 +34,10 @@ def goal_pixel(env):
     return np.array([columns.mean(), rows.mean()])
 
 
-@pytest.mark.parametrize('camera', ['corner', 'corner2', 'corner3', 'corner4', 'topview'])
-@pytest.mark.parametrize('seed', [0, 1])
+@pytest.mark.parametrize(
+    ('camera', 'seed'),
+    [('corner', 0), ('corner2', 1), ('corner3', 0), ('corner4', 1), ('topview', 0), ('topview', 1)],
+)
 def test_a_known_point_is_where_intrinsics_and_pose_say(camera, seed):
     env = make(SimConfig(task='reach-v3', camera=camera, seed=seed, width=320, height=240))
     seen = goal_pixel(env)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -84,6 +85,11 @@ class _Waited:
 class HostedNode(_Waited, Hosted):
     """A node in this process."""
 
+    @property
+    def counts(self) -> Counter[str]:
+        """What the node has counted, before its diagnostics tell."""
+        return self.node.counts if self.node is not None else Counter()
+
     def finish(self) -> int:
         """Wait for the end and return the exit code that a process would have."""
         assert self.join(TIMEOUT), f'still running:\n{self.newest}'
@@ -99,6 +105,8 @@ class HostedGraph(_Waited):
     Args:
         domain: ROS domain.
         folder: for the file of parameters.
+        namespace: of the whole graph.
+        apart: executables that get a process of their own all the same.
         arguments: settings, as train.launch.py takes them; what is not given is as in ``SMALL``.
 
     Attributes:
@@ -106,20 +114,31 @@ class HostedGraph(_Waited):
         nodes: by namespace and name: ``sim_node``, ``eval/sim_node``, ``learner_node``.
     """
 
-    def __init__(self, domain: int, folder: Path, **arguments: Any) -> None:
+    def __init__(
+        self,
+        domain: int,
+        folder: Path,
+        namespace: str = '',
+        apart: Sequence[str] = (),
+        **arguments: Any,
+    ) -> None:
         given = {name: _word(value) for name, value in (SMALL | arguments).items()}
         params_file = given.pop('params_file')
         self.values = graph.settings_of_run(given, params_file)
         self.values |= {'run_id': self.values['run_id'] or graph.new_run_id()}
-        self.nodes: dict[str, HostedNode] = {}
+        self.nodes: dict[str, HostedNode | Command] = {}
         with contextlib.ExitStack() as started:
             for number, parts in enumerate(_parts_of(self.values)):
                 file = folder / f'parameters_{domain}_{number}.yaml'
                 file.write_text(yaml.safe_dump({'/**': {'ros__parameters': parts.parameters}}))
                 words = ['--params-file', str(file)]
-                words += ['-r', f'__ns:=/{parts.namespace}'] if parts.namespace else []
+                inner = '/'.join(part for part in (namespace, parts.namespace) if part)
+                words += ['-r', f'__ns:=/{inner}'] if inner else []
                 name = f'{parts.namespace}/{parts.executable}'.lstrip('/')
-                node = HostedNode(parts.executable, domain, words)
+                if parts.executable in apart:
+                    node = _process(domain, parts.executable, words)
+                else:
+                    node = HostedNode(parts.executable, domain, words)
                 self.nodes[name] = started.enter_context(node)
             self._started = started.pop_all()
 
@@ -149,7 +168,8 @@ class HostedGraph(_Waited):
     def interrupt(self) -> None:
         """What Ctrl-C does: all of them get it."""
         for node in self.nodes.values():
-            node.interrupt()
+            if node.returncode is None:
+                node.interrupt()
 
     def finish(self) -> int:
         """Wait until one has ended, end the others, and return the worst exit code."""
@@ -175,7 +195,8 @@ def _parts_of(values: dict[str, Any]) -> list[_Parts]:
         return _Parts(executable, merged, namespace)
 
     with mock.patch.object(processes, 'node', record):
-        parts = [processes.simulator(values, index) for index in range(values['num_sims'])]
+        here = values['num_sims'] if values['local_sims'] < 0 else values['local_sims']
+        parts = [processes.simulator(values, index) for index in range(here)]
         if values['eval_every'] > 0:
             shared = graph.for_node(values, SimConfig, RunConfig)
             shared |= {'render': graph.sees(values), 'publish_clock': False}
@@ -275,7 +296,10 @@ def run_node(domain: int, name: str, **parameters: Any) -> HostedNode:
 
 def run_process(domain: int, name: str, **parameters: Any) -> Command:
     """``ros2 run furl_ros <name>`` with these parameters, where the process itself is tested."""
-    words = _parameters(parameters)
+    return _process(domain, name, _parameters(parameters))
+
+
+def _process(domain: int, name: str, words: Sequence[str]) -> Command:
     arguments = ['--ros-args', *words] if words else []
     return Command(['ros2', 'run', 'furl_ros', name, *arguments], domain)
 

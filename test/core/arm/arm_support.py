@@ -4,13 +4,8 @@
 import copy
 from typing import Any
 
-from hypothesis import settings
-
 from furl_ros.core.arm.profile import Profile
 from furl_ros.core.arm.profile_reading import read_profile
-
-# The same examples every time, few enough for a slow core.
-few = settings(derandomize=True, database=None, deadline=None, max_examples=150)
 
 JOINTS = ('pan', 'lift', 'elbow')
 ARM: dict[str, Any] = {

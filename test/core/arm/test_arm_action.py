@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from arm_support import GRIPPER, TWIST, few, robot
+from arm_support import GRIPPER, TWIST, robot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,7 +71,6 @@ def test_another_size_is_refused():
         ActionMap(ROBOTS['positions']).command(np.zeros(4), HERE)
 
 
-@few
 @given(data=st.data(), name=st.sampled_from(list(ROBOTS)))
 def test_an_action_comes_back_as_it_was(data, name):
     actions = ActionMap(ROBOTS[name])

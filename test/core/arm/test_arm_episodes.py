@@ -4,7 +4,7 @@
 import math
 
 import pytest
-from arm_support import few, robot
+from arm_support import robot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -184,7 +184,6 @@ def test_a_time_that_is_none_ends_the_episode():
 CALLS = st.sampled_from(['reset', 'ready', 'true', 'false', 'label', 'tick', 'abort', 'done'])
 
 
-@few
 @given(calls=st.lists(CALLS, max_size=60))
 def test_an_episode_ends_once_and_a_level_counts_once_per_edge(calls):
     episodes, now, level, edges, successes, begun, ended = Episodes(PERSON), 0.0, None, 0, 0, 0, 0

@@ -2,7 +2,6 @@
 """Each observation meets the nearest frame, and a camera on another clock is noticed."""
 
 import pytest
-from arm_support import few
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -169,7 +168,6 @@ EVENTS = st.lists(
 )
 
 
-@few
 @given(events=EVENTS)
 def test_each_observation_is_decided_once_with_the_nearest_frame_that_had_come(events):
     nearest, now, came, open_observations = pairs(), 0.0, [], []

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from arm_support import BOX, GRIPPER, TWIST, few, robot
+from arm_support import BOX, GRIPPER, TWIST, robot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -269,7 +269,6 @@ SENSIBLE = st.lists(st.floats(-1.8, 0.8), min_size=3, max_size=3)
 TIMES = st.sampled_from([0.0, 0.001, 0.04, 0.05, 0.06, 1.0, -1.0])
 
 
-@few
 @given(steps=st.lists(st.tuples(THREE, st.one_of(THREE, SENSIBLE), TIMES), max_size=15))
 def test_whatever_comes_in_what_leaves_is_within_the_limits(steps):
     for profile in (POSITIONS, VELOCITIES, SERVO):
@@ -312,7 +311,6 @@ def test_whatever_comes_in_what_leaves_is_within_the_limits(steps):
             before = done
 
 
-@few
 @given(wanted=st.lists(SENSIBLE, min_size=1, max_size=40))
 def test_an_arm_that_follows_keeps_to_its_accelerations_too(wanted):
     limits, positions = Limits(POSITIONS), np.array([0, 0, 1.0])
@@ -325,7 +323,6 @@ def test_an_arm_that_follows_keeps_to_its_accelerations_too(wanted):
     check_way(np.array(way))
 
 
-@few
 @given(step=st.lists(st.floats(-0.0099, 0.0099), min_size=3, max_size=3), start=SENSIBLE)
 def test_what_is_inside_passes_unchanged(step, start):
     start = np.array([start[0], start[1], abs(start[2]) + 0.3])

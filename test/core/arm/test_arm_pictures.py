@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-from arm_support import few
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,7 +68,6 @@ def test_large_ones_are_made_smaller():
     assert np.array_equal(turned, np.rot90(PICTURE[:, :40], -1))
 
 
-@few
 @given(
     st.integers(1, 90),
     st.integers(1, 90),

@@ -5,7 +5,6 @@ import math
 from itertools import pairwise
 
 import pytest
-from arm_support import few
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -208,7 +207,6 @@ CALLS = st.sampled_from(
 STEPS = st.lists(st.tuples(CALLS, st.sampled_from([0.0, 0.1, 0.4, 2.0])), max_size=60)
 
 
-@few
 @given(steps=STEPS)
 def test_whatever_is_called_only_arm_arms_and_an_estop_wins(steps):
     safety, now = Safety(LIMITS, loop_s=0.5), 0.0

@@ -7,7 +7,7 @@ from types import SimpleNamespace as Message
 
 import numpy as np
 import pytest
-from arm_support import POSE, few, robot
+from arm_support import POSE, robot
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,7 +49,6 @@ def test_joints_come_in_any_order_and_with_others():
     np.testing.assert_array_equal(read_fields(JOINTS, message), [1, 2, 3])
 
 
-@few
 @given(seed=st.integers(0, 10**6))
 def test_the_order_of_names_means_nothing(seed):
     pairs = [('pan', 1.0), ('lift', 2.0), ('elbow', 3.0), ('other', 4.0)]

@@ -1,25 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures for the tests of the ROS 2 stand-in."""
 
+import importlib.util
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from domains import Domain, take_domain
+
+# Where the real ROS 2 is, the stand-in is not installed.
+collect_ignore_glob = [] if importlib.util.find_spec('ros2_pip') else ['test_*.py']
 
 
 @pytest.fixture(autouse=True, scope='session')
-def ros_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep log files and messages of the tests apart from everything else on the machine."""
+def domain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Domain]:
+    """The domain of these tests, in an environment apart from everything else on the machine."""
+    domain = take_domain()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ROS_LOG_DIR', str(tmp_path_factory.mktemp('ros_log')))
-        patch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
+        patch.setenv('ROS_DOMAIN_ID', str(domain))
         patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         patch.delenv('OVERRIDE_LAUNCH_PROCESS_OUTPUT', raising=False)
         if 'AMENT_PREFIX_PATH' not in os.environ:
             patch.setenv('AMENT_PREFIX_PATH', sys.prefix)
-        yield
+        yield domain
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import io
 from pathlib import Path
 
 import pytest
-import ros2_pip_support  # noqa: F401  (makes the stand-in importable)
 
 PIECE = """\
 # A piece.

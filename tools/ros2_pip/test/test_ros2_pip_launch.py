@@ -3,11 +3,14 @@
 
 import importlib
 import os
+import re
+import signal
 import sys
+from pathlib import Path
 
 import pytest
-from ros2_pip_support import SOURCE  # first: it makes the stand-in importable
 
+import ros2_pip
 from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
@@ -532,9 +535,10 @@ def test_emulated_terminal(run_launch):
 
 
 def test_output_of_a_grandchild_does_not_hold_up_the_end(run_launch):
-    code, output = run_launch(shell('sleep 5 & echo done'))
+    code, output = run_launch(shell('sleep 1000 & echo left $!'))
     assert code == 0
     assert 'process has finished cleanly' in output
+    os.kill(int(re.search(r'left (\d+)', output)[1]), signal.SIGKILL)
 
 
 def test_program_that_does_not_exist(run_launch):
@@ -551,9 +555,10 @@ def test_respawn(run_launch):
 
 
 def test_respawn_ends_with_the_launch(run_launch):
+    process = shell('exit 0', respawn=LaunchConfiguration('again'), respawn_delay=1000.0)
     code, output = run_launch(
-        shell('exit 0', respawn=LaunchConfiguration('again'), respawn_delay=60.0),
-        TimerAction(period=0.2, actions=[Shutdown()]),
+        RegisterEventHandler(OnProcessExit(target_action=process, on_exit=[Shutdown()])),
+        process,
         arguments={'again': 'True'},
     )
     assert code == 0
@@ -567,12 +572,11 @@ def test_process_is_executed_once(run_launch):
     assert 'executed more than once' in output
 
 
-def test_stubborn_process_is_killed(run_launch):
-    script = "trap '' INT TERM; echo ready; while :; do sleep 0.05; done"
+def test_stubborn_process_is_killed(run_launch, tmp_path):
+    script = f"trap '' INT TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"
     process = shell(script, sigterm_timeout='0.1', sigkill_timeout=LaunchConfiguration('kill'))
-    _, output = run_launch(
-        process, TimerAction(period=0.3, actions=[Shutdown()]), arguments={'kill': '0.1'}
-    )
+    waiting = shell(f'until [ -e {tmp_path}/ready ]; do sleep 0.05; done', on_exit=[Shutdown()])
+    _, output = run_launch(process, waiting, arguments={'kill': '0.1'})
     assert process.return_code == -9
     assert "after receiving 'SIGINT', escalating to 'SIGTERM'" in output
     assert "after receiving 'SIGTERM', escalating to 'SIGKILL'" in output
@@ -609,9 +613,10 @@ def test_what_is_missing_is_named(module, name):
 
 
 def test_real_one_is_recognised(tmp_path):
-    assert find_real_ros2([str(SOURCE), str(tmp_path)]) is None
+    source = Path(ros2_pip.__file__).parents[1]
+    assert find_real_ros2([str(source), str(tmp_path)]) is None
     (tmp_path / 'ros2cli').mkdir()
-    assert find_real_ros2([str(SOURCE), str(tmp_path)]) == tmp_path
+    assert find_real_ros2([str(source), str(tmp_path)]) == tmp_path
 
 
 def test_stand_in_refuses_beside_the_real_one(tmp_path, monkeypatch):

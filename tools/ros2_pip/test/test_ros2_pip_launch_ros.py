@@ -2,7 +2,6 @@
 """The launch_ros API of the stand-in: nodes, namespaces, parameters."""
 
 import pytest
-import ros2_pip_support  # noqa: F401  (makes the stand-in importable)
 import yaml
 
 from launch import LaunchContext

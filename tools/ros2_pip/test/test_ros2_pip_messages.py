@@ -2,7 +2,6 @@
 """Messages from and to YAML."""
 
 import pytest
-import ros2_pip_support  # noqa: F401  (makes the stand-in importable)
 import yaml
 from geometry_msgs.msg import PoseWithCovariance
 from rcl_interfaces.msg import ParameterValue

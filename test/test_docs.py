@@ -6,7 +6,6 @@ import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ ANY = '…'
 
 
 @pytest.fixture(scope='module')
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(tmp_path_factory):
     """The folder of the built site; warnings fail the build."""
     folder = tmp_path_factory.mktemp('site')
     command = [sys.executable, '-m', 'mkdocs', 'build', '--strict', '--site-dir', str(folder)]
@@ -30,13 +29,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_page_becomes_one_of_the_site(site: Path) -> None:
+def test_each_page_becomes_one_of_the_site(site):
     for page in PAGES:
         name = page.relative_to(DOCS).with_suffix('.html')
         assert (site / (name.with_stem('index') if name.stem == 'README' else name)).exists()
 
 
-def test_pages_are_read_without_a_network(site: Path) -> None:
+def test_pages_are_read_without_a_network(site):
     """Scripts, styles and pictures come with the site."""
     loaded = re.compile(
         r'<(?:script|img|link rel="?stylesheet"?)[^>]*?(?:src|href)="?(https?:[^ ">]+)'
@@ -45,7 +44,7 @@ def test_pages_are_read_without_a_network(site: Path) -> None:
         assert not loaded.findall(page.read_text()), page
 
 
-def literals(node: ast.AST) -> Iterator[str]:
+def literals(node):
     """Texts of a program; what is put into them when it runs is ``ANY``."""
     for child in ast.walk(node):
         if isinstance(child, ast.Constant) and isinstance(child.value, str):
@@ -56,7 +55,7 @@ def literals(node: ast.AST) -> Iterator[str]:
 
 
 @functools.cache
-def texts() -> list[str]:
+def texts():
     """Everything that the software may say."""
     found = []
     for folder in ('furl_ros', 'sim', 'launch'):
@@ -70,21 +69,21 @@ def texts() -> list[str]:
 
 
 @pytest.mark.parametrize('quoted', QUOTED)
-def test_troubleshooting_quotes_what_is_said(quoted: str) -> None:
+def test_troubleshooting_quotes_what_is_said(quoted):
     """The fixed parts of a title stand in one text, in this order."""
     parts = [re.escape(part.strip()) for part in quoted.split(ANY) if part.strip(' :')]
     pattern = re.compile('.*?'.join(parts), re.DOTALL)
     assert any(pattern.search(text) for text in texts())
 
 
-def commands(page: Path) -> Iterator[str]:
+def commands(page):
     """Lines of the shell on a page, those that go on in the next line as one."""
     for block in re.findall(r'^ *```bash\n(.*?)```', page.read_text(), re.DOTALL | re.MULTILINE):
         yield from block.replace('\\\n', ' ').splitlines()
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
-def test_commands_give_arguments_that_exist(page: Path) -> None:
+def test_commands_give_arguments_that_exist(page):
     parameters = set(re.findall(r'^\| `(\w+)` \|', reference(), re.MULTILINE))
     declared = {
         part.split('\n')[0]: set(re.findall(r'^\| `(\w+)` \|', part, re.MULTILINE))

@@ -3,31 +3,17 @@
 
 import av
 import pytest
+from local_support import settings
 
 from furl_ros import play
-from furl_ros.bridge import graph
 from furl_ros.core.seeds import evaluation_seeds
 from furl_ros.local import train
-
-SMALL = {
-    'task': 'furl/StampCounter-v0',
-    'horizon': '25',
-    'warmup_steps': '30',
-    'total_steps': '50',
-    'batch_size': '16',
-    'hidden_units': '16',
-    'buffer_size': '1000',
-    'head_batch_size': '16',
-    'eval_every': '0',
-    'image_size': '32',
-    'device': 'cpu',
-}
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp('play') / 'run'
-    return train(graph.settings_of_run(SMALL | {'run_folder': str(folder)}, ''), log_every=50)
+    return train(settings(folder, warmup_steps='30', total_steps='50'), log_every=50)
 
 
 @pytest.fixture(autouse=True)

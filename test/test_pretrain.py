@@ -3,12 +3,10 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from furl_ros.core.settings import SettingError, from_mapping
 from furl_ros.core.vlm.open_clip_library import open_clip
 from furl_ros.pretrain import Batches, PretrainConfig, Pretrainer
 from sim.dataset import TaskData, write_task
@@ -42,16 +40,6 @@ def test_a_batch_depends_on_the_seed_and_its_number_alone(tasks, batches):
     assert not torch.equal(first.frames, batches.draw(8).frames)
     other = Batches(tasks, dataclasses.replace(CONFIG, seed=1)).draw(7)
     assert not torch.equal(first.frames, other.frames)
-
-
-def test_shapes(batches):
-    batch = batches.draw(0)
-    assert batch.frames.shape == (12, 112, 112, 3)
-    assert batch.frames.dtype == torch.uint8
-    assert len(batch.captions) == 12
-    assert len(batch.goals) == len(batch.ordered) == 6
-    assert batch.state.shape == (12, 10)
-    assert batch.success.shape == batch.task.shape == (12,)
 
 
 def test_pairs_are_of_one_episode_and_ordered_where_that_is_known(tasks, batches):
@@ -131,9 +119,3 @@ def test_the_weights_are_half_floats_that_load_strictly(batches, tmp_path):
         torch.testing.assert_close(
             model.encode_image(picture), trainer.model.encode_image(picture), rtol=0.05, atol=0.05
         )
-
-
-def test_settings_are_checked():
-    with pytest.raises(SettingError, match='steps is 0; accepted'):
-        from_mapping(PretrainConfig, {'steps': 0})
-    assert np.isclose(PretrainConfig().learning_rate, 1e-3)

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 import yaml
+from local_support import SMALL, settings
 
 from furl_ros import local
-from furl_ros.bridge import graph
 from furl_ros.core import trainer
 from furl_ros.core.alignment import Aligner
 from furl_ros.core.heads import RewardHeads
@@ -462,25 +462,11 @@ def test_episodes_of_a_ring_that_went_round():
     }
 
 
-SMALL = {
-    'task': 'furl/StampCounter-v0',
-    'horizon': '20',
-    'warmup_steps': '40',
-    'total_steps': '80',
-    'batch_size': '16',
-    'hidden_units': '16',
-    'buffer_size': '1000',
-    'head_batch_size': '16',
-    'head_learning_rate': '0.01',
-    'eval_every': '0',
-    'image_size': '32',
-    'vlm': 'tiny-random',
-}
-
-
-def small_run(folder, method, **settings):
-    given = SMALL | {'method': method, 'run_folder': str(folder)} | settings
-    return local.train(graph.settings_of_run(given, ''))
+def small_run(folder, method, **given):
+    length = {'horizon': '20', 'warmup_steps': '40', 'total_steps': '80'}
+    return local.train(
+        settings(folder, method=method, head_learning_rate='0.01', **length, **given)
+    )
 
 
 def columns_of(path):
@@ -520,17 +506,12 @@ def test_rewards_along_the_episodes_of_a_run(kind, tmp_path, monkeypatch, few_re
     run = seen['run']
     assert run.aligner.version > 0
     assert (find_checkpoint(trained) / ALIGNMENT_FILE).exists()
-    content = {
-        'task': SMALL['task'],
-        'variant': 'furl',
-        'seed': 0,
-        'settings': {},
-        'total_steps': 80,
-    }
+    content = {'task': SMALL['task'], 'variant': 'furl', 'seed': 0}
     folder = results / place
     folder.mkdir(parents=True)
     for name in ('config.yaml', 'episodes.csv', 'curves.csv', 'evaluations.csv'):
         shutil.copy(trained / name, folder)
+    content |= {'settings': {}, 'total_steps': 80}
     (folder / 'run.yaml').write_text(yaml.safe_dump(content))
     assert main([str(results), '--rewards', str(tmp_path / 'runs')]) == 0
     assert str(folder / 'rewards.csv') in capsys.readouterr().out

@@ -5,7 +5,6 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ ROS_MODULES = {
 }
 
 
-def our_files() -> Iterator[Path]:
+def our_files():
     """Every file of the repository, as paths relative to its root; nothing that was built."""
     for folder, folders, names in os.walk(ROOT):
         skipped = CACHES | (NOT_OURS if Path(folder) == ROOT else set())
@@ -38,7 +37,7 @@ def our_files() -> Iterator[Path]:
         yield from ((Path(folder) / name).relative_to(ROOT) for name in sorted(names))
 
 
-def is_source(path: Path) -> bool:
+def is_source(path):
     """Whether the file is code or configuration: by its ending, or a script by its first line."""
     if path.suffix in SOURCES or path.name == 'CMakeLists.txt':
         return True
@@ -46,7 +45,7 @@ def is_source(path: Path) -> bool:
         return not path.suffix and file.read(2) == b'#!'
 
 
-def imported_modules(path: Path) -> set[str]:
+def imported_modules(path):
     """Names of the top-level modules that a Python file imports anywhere in it."""
     modules: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
@@ -58,14 +57,14 @@ def imported_modules(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize('command', [['check'], ['format', '--check']], ids=' '.join)
-def test_ruff(command: list[str]) -> None:
+def test_ruff(command):
     done = subprocess.run(
         [sys.executable, '-m', 'ruff', *command, '.'], cwd=ROOT, text=True, capture_output=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_sources_name_their_licence() -> None:
+def test_sources_name_their_licence():
     line = 'SPDX-License-Identifier: Apache-2.0'
     without = []
     for path in filter(is_source, our_files()):
@@ -76,13 +75,13 @@ def test_sources_name_their_licence() -> None:
     assert not without
 
 
-def test_no_file_is_large() -> None:
+def test_no_file_is_large():
     large = [path for path in our_files() if (ROOT / path).stat().st_size > LARGEST_FILE]
     assert large == [WEIGHTS]
     assert (ROOT / WEIGHTS).stat().st_size < LARGEST_WEIGHTS
 
 
-def test_cores_and_simulation_know_no_ros() -> None:
+def test_cores_and_simulation_know_no_ros():
     ours = (ROOT / 'furl_ros' / name for name in ('core', 'report', 'sweep'))
     places = (*ours, ROOT / 'sim')
     cores = [path for place in places for path in place.rglob('*.py')]

@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +65,7 @@ LEARNER = {
 }
 
 
-def until(condition: Callable[[], object], what: str) -> None:
+def until(condition, what):
     """Wait for a condition."""
     end = time.monotonic() + TIMEOUT
     while not condition():
@@ -74,14 +73,14 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.02)
 
 
-def is_alive(pid: int) -> bool:
+def is_alive(pid):
     """Whether a process is there, and no zombie."""
     with contextlib.suppress(OSError):
         return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
     return False
 
 
-def stub_environment(orders: Path) -> dict[str, str]:
+def stub_environment(orders):
     """What puts the stub in the learner's place."""
     path = os.pathsep.join(filter(None, [os.environ.get('PYTHONPATH'), str(STUB)]))
     return {'PYTHONPATH': path, 'SWEEP_STUB': str(orders)}
@@ -96,7 +95,7 @@ class Place:
         changes: of the file's content.
     """
 
-    def __init__(self, folder: Path, stub: bool = True, **changes) -> None:
+    def __init__(self, folder, stub=True, **changes):
         self.folder, self.orders = folder, folder / 'orders'
         self.orders.mkdir(parents=True)
         self.file, self.runs, self.results = (folder / n for n in ('sweep.yaml', 'runs', 'results'))
@@ -106,12 +105,12 @@ class Place:
             self.environment |= stub_environment(self.orders)
         self.processes: list[subprocess.Popen] = []
 
-    def write(self, **changes) -> None:
+    def write(self, **changes):
         """Write the sweep file."""
         folders = {'runs': str(self.runs), 'results': str(self.results)}
         self.file.write_text(yaml.safe_dump(CONTENT | folders | changes, sort_keys=False))
 
-    def start(self, *arguments: str) -> subprocess.Popen:
+    def start(self, *arguments):
         """Start a sweep."""
         words = [sys.executable, '-m', 'furl_ros.sweep', str(self.file), *arguments]
         self.processes.append(
@@ -126,7 +125,7 @@ class Place:
         )
         return self.processes[-1]
 
-    def run(self, *arguments: str, code: int = 0) -> str:
+    def run(self, *arguments, code=0):
         """Run a sweep to its end; returns what it printed."""
         process = self.start(*arguments)
         out, _ = process.communicate(timeout=TIMEOUT)
@@ -134,19 +133,30 @@ class Place:
         assert 'Traceback' not in out or code == 1, out
         return out
 
-    def order(self, run: str, what: str, text: str) -> None:
+    def order(self, run, what, text):
         """Order a run of the stub to do something."""
         (self.orders / f'{run}.{what}').write_text(text)
 
-    def stands(self, task: str, variant: str, seed: int) -> dict:
+    def hold(self, *arguments):
+        """Start a sweep whose run of sac with seed 0 waits at step 50."""
+        self.order(f'{TASK}-sac-s0', 'hold', '50')
+        sweep = self.start(*arguments)
+        until(lambda: self.stands(TASK, 'sac', 0).get('step') == 50, 'the hold')
+        return sweep
+
+    def go_on(self):
+        """Let that run go on."""
+        (self.orders / f'{TASK}-sac-s0.hold').unlink()
+
+    def stands(self, task, variant, seed):
         """Where a run stands."""
         return read_progress(self.runs / task / variant / f's{seed}')
 
-    def log(self, task: str, variant: str, seed: int) -> str:
+    def log(self, task, variant, seed):
         """The log of a run."""
         return (self.runs / task / variant / f's{seed}' / 'run.log').read_text()
 
-    def tables(self) -> dict[str, list[dict[str, str]]]:
+    def tables(self):
         """All tables of the results, without what the clock wrote."""
         found = {}
         for path in sorted(self.results.rglob('*.csv')):
@@ -157,17 +167,17 @@ class Place:
             found[str(path.relative_to(self.results))] = rows
         return found
 
-    def children(self) -> list[int]:
+    def children(self):
         """Process ids of the runs that have begun."""
         found = [read_progress(path.parent) for path in self.runs.rglob('progress.json')]
         return [content['pid'] for content in found if content]
 
 
 @pytest.fixture
-def place(tmp_path) -> Iterator[Callable[..., Place]]:
+def place(tmp_path):
     places = []
 
-    def make(name: str = 'sweep', **options) -> Place:
+    def make(name='sweep', **options):
         places.append(Place(tmp_path / name, **options))
         return places[-1]
 
@@ -179,14 +189,14 @@ def place(tmp_path) -> Iterator[Callable[..., Place]]:
 
 
 @pytest.fixture(scope='module')
-def unbroken(tmp_path_factory) -> dict[str, list[dict[str, str]]]:
+def unbroken(tmp_path_factory):
     """Tables of the stub's runs that nothing happens to: two seeds of each variant."""
     one = Place(tmp_path_factory.mktemp('unbroken') / 'sweep', seeds=[0, 1])
     one.run()
     return one.tables()
 
 
-def same_rows(one: Place, whole: dict[str, list[dict[str, str]]], runs: list[str]) -> bool:
+def same_rows(one, whole, runs):
     """Whether these runs have the same rows, and there are no others."""
     wanted = {f'{TASK}/{run}/{name}.csv' for run in runs for name in TABLES}
     wanted |= {f'{TASK}/{run}/rewards.csv' for run in runs if run.startswith('furl')}
@@ -243,12 +253,10 @@ def test_a_params_file_may_be_one_that_comes_with_the_package(place):
         ({'tasks': TASK}, "tasks is 'drawer-close-v3'; accepted: a list of texts"),
         ({'tasks': [TASK, TASK]}, "tasks has 'drawer-close-v3' twice"),
         ({'tasks': ['nowhere-v3']}, "tasks has 'nowhere-v3'; accepted: the id of a Gymnasium"),
-        ({'seeds': [0, 0]}, 'seeds has 0 twice'),
         ({'seeds': [True]}, 'seeds is [True]; accepted: a list of whole numbers'),
         ({'seeds': [-1]}, 'drawer-close-v3 sac s-1: seed is -1; accepted: 0 to'),
         ({'variants': {}}, 'variants is {}; accepted: a mapping'),
         ({'variants': {'../sac': {'method': 'sac'}}}, "variants has '../sac'; accepted: up to 100"),
-        ({'variants': {False: {'method': 'sac'}}}, 'variants has False; accepted: up to 100'),
         (
             {'variants': {'sac': {'method': 'sac'}, 'SAC': {'method': 'sac'}}},
             "variants has 'sac' and 'SAC'; accepted: names that differ in more than capitals",
@@ -256,9 +264,7 @@ def test_a_params_file_may_be_one_that_comes_with_the_package(place):
         ({'variants': {'sac': {}}}, 'variants.sac has no method; accepted: furl, furl-nogoal'),
         ({'variants': {'sac': {'method': 'sca'}}}, "sac s0: method is 'sca'; accepted: furl,"),
         ({'settings': {'gama': 0.9}}, "settings: there is no setting 'gama' of the local runner"),
-        ({'settings': {'num_sims': 2}}, "settings: there is no setting 'num_sims' of the local"),
         ({'settings': {'gamma': 3}}, 'drawer-close-v3 sac s0: gamma is 3.0; accepted: 0 to 1'),
-        ({'settings': {'gamma': '1e-x'}}, "gamma is '1e-x'; accepted: a value of type float"),
         ({'settings': {'gamma': None}}, 'settings: gamma has no value'),
         ({'settings': {'task': TASK}}, "settings has 'task'; accepted: it is named under tasks"),
         ({'settings': [1]}, 'settings is [1]; accepted: a mapping'),
@@ -267,34 +273,23 @@ def test_a_params_file_may_be_one_that_comes_with_the_package(place):
         ({'log_every': 0}, 'log_every is 0; accepted: 1 or more'),
         ({'runs': 'a', 'results': './a'}, 'accepted: two folders'),
         ({'results': 3}, 'results is 3; accepted: the name of a folder'),
+        ('variants: {sac: {method: sac}, sac: {method: furl}}', "'sac' is there twice (line 1)"),
+        ('[', 'not a readable YAML file'),
+        ('- 1', 'not a mapping; accepted: params_file'),
     ],
 )
 def test_a_wrong_sweep_file_is_one_line(changes, text, place):
     one = place()
-    one.write(**changes)
+    if isinstance(changes, str):
+        one.file.write_text(changes)
+    else:
+        one.write(**changes)
     with pytest.raises(SettingError) as raised:
         plan.read(one.file)
     message = str(raised.value)
     assert message.startswith(f'{one.file}: ')
     assert text in message
     assert '\n' not in message
-
-
-@pytest.mark.parametrize(
-    ('content', 'text'),
-    [
-        ('variants: {sac: {method: sac}, sac: {method: furl}}', "'sac' is there twice (line 1)"),
-        ('[', 'not a readable YAML file'),
-        ('- 1', 'not a mapping; accepted: params_file'),
-    ],
-)
-def test_a_file_of_another_form_is_one_line(content, text, place):
-    one = place()
-    one.file.write_text(content)
-    with pytest.raises(SettingError) as raised:
-        plan.read(one.file)
-    assert text in str(raised.value)
-    assert '\n' not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -377,9 +372,7 @@ def test_a_killed_sweep_goes_on_from_its_checkpoints(place, unbroken):
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_a_sweep_with_its_runs(number, place):
     one = place()
-    one.order(f'{TASK}-sac-s0', 'hold', '50')
-    sweep = one.start('--workers', '1')
-    until(lambda: one.stands(TASK, 'sac', 0).get('step') == 50, 'the hold')
+    sweep = one.hold('--workers', '1')
     sweep.send_signal(number)
     out, _ = sweep.communicate(timeout=TIMEOUT)
     assert sweep.returncode == 130
@@ -391,14 +384,12 @@ def test_a_signal_stops_a_sweep_with_its_runs(number, place):
 
 def test_two_sweeps_share_the_jobs(place):
     one = place(seeds=[0, 1])
-    one.order(f'{TASK}-sac-s0', 'hold', '50')
-    first = one.start('--workers', '1')
-    until(lambda: one.stands(TASK, 'sac', 0).get('step') == 50, 'the hold')
+    first = one.hold('--workers', '1')
     second = one.start('--workers', '1')
     rest = [('furl', 0), ('sac', 1), ('furl', 1)]
     done = [one.results / TASK / variant / f's{seed}' for variant, seed in rest]
     until(lambda: all(map(results.is_finished, done)), 'the second one does the rest')
-    (one.orders / f'{TASK}-sac-s0.hold').unlink()
+    one.go_on()
     outs = [process.communicate(timeout=TIMEOUT)[0] for process in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], outs
     assert f'{TASK} sac s0: finished by another sweep' in outs[1]
@@ -423,11 +414,9 @@ def test_a_run_that_fails_is_started_once_more_and_stops_no_other(place):
 
 def test_a_killed_run_is_started_once_more(place, unbroken):
     one = place(variants={'sac': {'method': 'sac'}})
-    one.order(f'{TASK}-sac-s0', 'hold', '50')
-    sweep = one.start()
-    until(lambda: one.stands(TASK, 'sac', 0).get('step') == 50, 'the hold')
+    sweep = one.hold()
     os.kill(one.stands(TASK, 'sac', 0)['pid'], signal.SIGKILL)
-    (one.orders / f'{TASK}-sac-s0.hold').unlink()
+    one.go_on()
     out, _ = sweep.communicate(timeout=TIMEOUT)
     assert sweep.returncode == 0, out
     assert f'{TASK} sac s0: was ended by SIGKILL' in out
@@ -528,7 +517,7 @@ def test_a_lock_has_one_holder(tmp_path):
 # What is shown.
 
 
-def jobs_and_state(one: Place) -> tuple[plan.Plan, display.State]:
+def jobs_and_state(one):
     made = plan.read(one.file)
     first, second, *waiting = made.jobs
     progress = {'step': 60, 'steps_per_second': 20.0, 'success_rate': 0.25}
@@ -562,14 +551,6 @@ def test_a_terminal_shows_a_table_and_a_file_gets_lines(place):
 # Several machines.
 
 
-def started_with_the_sweep(one: Place, address: str) -> tuple[subprocess.Popen, int]:
-    """A sweep over a scheduler, and the process of the run that is held at step 50."""
-    one.order(f'{TASK}-sac-s0', 'hold', '50')
-    sweep = one.start('--scheduler', address)
-    until(lambda: one.stands(TASK, 'sac', 0).get('step') == 50, 'the hold')
-    return sweep, one.stands(TASK, 'sac', 0)['pid']
-
-
 def test_a_scheduler_gives_out_jobs_and_ends_those_of_a_sweep_that_died(
     place, unbroken, monkeypatch
 ):
@@ -581,10 +562,11 @@ def test_a_scheduler_gives_out_jobs_and_ends_those_of_a_sweep_that_died(
         2, threads_per_worker=1, processes=False, protocol='tcp://', dashboard_address=None
     ) as cluster:
         address = cluster.scheduler_address
-        sweep, child = started_with_the_sweep(one, address)
+        sweep = one.hold('--scheduler', address)
+        child = one.stands(TASK, 'sac', 0)['pid']
         sweep.kill()
         until(lambda: not is_alive(child), 'the run ends with its sweep')
-        (one.orders / f'{TASK}-sac-s0.hold').unlink()
+        one.go_on()
         one.order(f'{TASK}-sac-s0', 'crash', '65 1')
         out = one.run('--scheduler', address)
     assert 'told to fail at step 65' in out
@@ -604,7 +586,7 @@ def test_a_scheduler_that_does_not_answer_is_one_line(monkeypatch):
 
 
 @pytest.fixture
-def cluster(tmp_path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+def cluster(tmp_path):
     """A scheduler and two workers, each with its own folder; their processes."""
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
@@ -644,7 +626,7 @@ def test_a_dask_scheduler_gives_jobs_to_other_machines(place, cluster, tmp_path,
     sweep = one.start('--scheduler', address)
     folders = [tmp_path / name / 'work' / TASK for name in ('one', 'other')]
 
-    def held() -> list[int]:
+    def held():
         steps = [read_progress(folder / 'sac' / 's0').get('step') for folder in folders]
         return [index for index, step in enumerate(steps) if step == 50]
 
@@ -654,7 +636,7 @@ def test_a_dask_scheduler_gives_jobs_to_other_machines(place, cluster, tmp_path,
     workers[at].kill()
     until(lambda: not is_alive(child), 'the run ends with its worker')
     until(lambda: 1 - at in held(), 'the other worker begins the job anew')
-    (one.orders / f'{TASK}-sac-s0.hold').unlink()
+    one.go_on()
     out, _ = sweep.communicate(timeout=TIMEOUT)
     assert sweep.returncode == 0, out
     assert same_rows(one, unbroken, ['sac/s0', 'sac/s1', 'furl/s0', 'furl/s1'])
@@ -688,7 +670,7 @@ def test_a_learner_that_is_killed_goes_on_as_if_it_had_not_been(place, monkeypat
     whole, broken = (place(name, stub=False, **given) for name in ('whole', 'broken'))
     write_step = Progress.step
 
-    def step(self: Progress, step: int, *rest: object, **named: object) -> None:
+    def step(self, step, *rest, **named):
         write_step(self, step, *rest, **named)
         if 'broken' in str(self.path) and self.content['starts'] == 1 and step == 35:
             raise Killed

@@ -21,6 +21,7 @@ from bag_support import (
     our_bag,
     their_bag,
 )
+from local_support import SMALL
 from rosbags.rosbag2 import StoragePlugin
 
 from furl_ros.bags import align, score
@@ -34,17 +35,7 @@ from furl_ros.core.vlm.quality import rank_correlation
 from furl_ros.local import LocalRun
 
 PROMPT = 'push the red block to the right'
-SETTINGS = {
-    'task': 'furl/StampCounter-v0',
-    'vlm': 'tiny-random',
-    'prompt': PROMPT,
-    'total_steps': '60',
-    'warmup_steps': '30',
-    'batch_size': '16',
-    'buffer_size': '1000',
-    'eval_every': '0',
-    'device': 'cpu',
-}
+SETTINGS = SMALL | {'prompt': PROMPT, 'total_steps': '60', 'warmup_steps': '30'}
 MODEL = ('--vlm', 'tiny-random', '--device', 'cpu')
 
 
@@ -80,6 +71,13 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
+def scored(recorded, out, *more):
+    """The rows of a bag's scores."""
+    words = (recorded, '--prompt', PROMPT, *MODEL, '--out', out, '--no-video', *more)
+    assert score.main([str(word) for word in words]) == 0
+    return rows_of(out)
+
+
 class TestScore:
     def test_scores_are_those_of_the_model(self, tmp_path, scorer, capsys):
         way = places(40)
@@ -108,28 +106,17 @@ class TestScore:
             kind=COMPRESSED,
             topic='/camera/color/image_raw/compressed',
         )
-        words = [str(folder), '--prompt', PROMPT, *MODEL, '--out', str(tmp_path), '--no-video']
-        assert score.main(words) == 0
         expected = scorer.score(np.stack([frame(place) for place in way])).cosines
-        seen = [float(row['cosine']) for row in rows_of(tmp_path)]
+        seen = [float(row['cosine']) for row in scored(folder, tmp_path)]
         assert seen == pytest.approx(expected, abs=2e-6)
         assert not (tmp_path / score.VIDEO).exists()
 
-    def test_what_is_cut_out_and_turned(self, tmp_path, scorer):
-        folder = bag(tmp_path / 'bag', places(4))
-        words = [str(folder), '--prompt', PROMPT, *MODEL, '--out', str(tmp_path), '--no-video']
-        assert score.main([*words, '--roi', '0', '8', '40', '32', '--rotate', '90']) == 0
-        seen = np.stack([np.rot90(frame(place)[8:40, :40], -1) for place in places(4)])
-        expected = scorer.score(seen).cosines
-        assert [float(row['cosine']) for row in rows_of(tmp_path)] == pytest.approx(
-            expected, abs=2e-6
-        )
-
-    def test_every_other_picture(self, tmp_path):
-        folder = bag(tmp_path / 'bag', places(9))
-        words = [str(folder), '--prompt', PROMPT, *MODEL, '--out', str(tmp_path), '--no-video']
-        assert score.main([*words, '--every', '2']) == 0
-        assert len(rows_of(tmp_path)) == 5
+    def test_every_other_picture_cut_out_and_turned(self, tmp_path, scorer):
+        folder = bag(tmp_path / 'bag', places(8))
+        given = ('--roi', 0, 8, 40, 32, '--rotate', 90, '--every', 2)
+        seen = [float(row['cosine']) for row in scored(folder, tmp_path, *given)]
+        cut = np.stack([np.rot90(frame(place)[8:40, :40], -1) for place in places(8)[::2]])
+        assert seen == pytest.approx(scorer.score(cut).cosines, abs=2e-6)
 
     def test_by_aligned_heads(self, tmp_path, aligned, scorer):
         """Prompt and model are theirs; the rewards, too."""
@@ -147,20 +134,15 @@ class TestScore:
     def test_a_damaged_bag_gets_one_line(self, tmp_path, capsys):
         path = file_of(bag(tmp_path / 'bag', places(400)))
         path.write_bytes(path.read_bytes()[:-2000])
-        words = [str(path), '--prompt', PROMPT, *MODEL, '--out', str(tmp_path), '--no-video']
-        assert score.main([*words, '--every', '10']) == 0
-        lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == 1
-        assert lines[0].startswith(f'damaged: {path}: bag.mcap: ')
-        assert lines[0].endswith(f'{len(rows_of(tmp_path)):,} pictures were read')
+        rows = scored(path, tmp_path, '--every', 10)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f'damaged: {path}: bag.mcap: ')
+        assert line.endswith(f'{len(rows):,} pictures were read')
 
     def test_pictures_that_cannot_be_read(self, tmp_path, capsys):
         messages = [image(number, 0.5) for number in range(6)]
         messages[2].encoding = 'nonsense'
-        folder = our_bag(tmp_path / 'bag', messages)
-        words = [str(folder), '--prompt', PROMPT, *MODEL, '--out', str(tmp_path), '--no-video']
-        assert score.main(words) == 0
-        assert len(rows_of(tmp_path)) == 5
+        assert len(scored(our_bag(tmp_path / 'bag', messages), tmp_path)) == 5
         (line,) = capsys.readouterr().err.splitlines()
         assert "1 pictures cannot be read (encoding is 'nonsense'" in line
 

@@ -118,10 +118,7 @@ class TestReading:
         assert [m.data for m in messages] == pictures
         assert [(t.name, t.count) for t in bag.topics()] == [(TOPIC, COUNT), ('/number', COUNT)]
         assert bag.damage == []
-
-    def test_one_file_of_a_bag(self, tmp_path, pictures):
-        path = file_of(our_bag(tmp_path / 'bag', pictures))
-        assert len(read(path, TOPIC)[0]) == COUNT
+        assert len(read(file_of(folder), TOPIC)[0]) == COUNT, 'the file alone'
 
     def test_files_in_their_order(self, tmp_path):
         """A long recording is split: bag_2 comes before bag_10."""
@@ -189,22 +186,18 @@ class TestDamaged:
         assert messages == []
         assert len(bag.damage) == 1
 
-    def test_its_description(self, tmp_path, pictures):
+    def test_its_description_or_a_file_that_it_names(self, tmp_path, pictures):
         folder = our_bag(tmp_path / 'bag', pictures)
-        (folder / 'metadata.yaml').write_text('rosbag2_bagfile_information: [')
-        messages, bag = read(folder, TOPIC)
-        assert len(messages) == COUNT
-        assert bag.damage == ['metadata.yaml cannot be read']
-
-    def test_a_file_that_is_missing(self, tmp_path, pictures):
-        folder = our_bag(tmp_path / 'bag', pictures)
-        text = (folder / 'metadata.yaml').read_text()
-        (folder / 'metadata.yaml').write_text(
-            text.replace('- bag.mcap', '- bag.mcap\n  - bag_1.mcap', 1)
-        )
-        messages, bag = read(folder, TOPIC)
-        assert len(messages) == COUNT
-        assert bag.damage == ['bag_1.mcap is missing']
+        path = folder / 'metadata.yaml'
+        more = path.read_text().replace('- bag.mcap', '- bag.mcap\n  - bag_1.mcap', 1)
+        for text, damage in (
+            (more, 'bag_1.mcap is missing'),
+            ('a: [', 'metadata.yaml cannot be read'),
+        ):
+            path.write_text(text)
+            messages, bag = read(folder, TOPIC)
+            assert len(messages) == COUNT
+            assert bag.damage == [damage]
 
     def test_other_encodings_are_left_alone(self, tmp_path):
         """Foxglove's own messages, for one."""

@@ -74,24 +74,6 @@ def seen(picture: np.ndarray, encoding: str) -> np.ndarray:
     return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 
-def without_padding(message: Image) -> Image:
-    """The same message with rows as short as can be."""
-    rows = np.frombuffer(message.data, np.uint8).reshape(-1, message.step)
-    if message.encoding in PLANES:
-        light, colours = rows[: message.height], rows[message.height :]
-        row = message.width
-        if message.encoding == 'nv24':
-            colours = colours.reshape(message.height, -1)
-        parts = [light[:, :row], colours[:, : 2 * row if message.encoding == 'nv24' else row]]
-    else:
-        row = message.width * pixel_bytes(message.encoding)
-        parts = [rows[:, :row]]
-    plain = Image(height=message.height, width=message.width, encoding=message.encoding, step=row)
-    plain.is_bigendian = message.is_bigendian
-    plain.data = array('B', b''.join(part.tobytes() for part in parts))
-    return plain
-
-
 def pixel_bytes(encoding: str) -> int:
     """Bytes of a pixel in a row; of encodings in planes those in the first plane."""
     name = encoding.rstrip('0123456789_')

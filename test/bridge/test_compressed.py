@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pictures that would take much time or memory are refused before they are decoded."""
 
+import itertools
 import struct
 import zlib
 from array import array
@@ -49,17 +50,17 @@ def no_decoder(monkeypatch):
     monkeypatch.setattr(cv2, 'imdecode', never)
 
 
-@pytest.mark.parametrize('make', [png, jpeg])
-@pytest.mark.parametrize('size', [(20_000, 20_000), (4097, 4096), (2**16 - 1, 2**16 - 1)])
+@pytest.mark.parametrize(
+    ('make', 'size'),
+    [
+        *itertools.product((png, jpeg), [(20_000, 20_000), (4097, 4096), (2**16 - 1, 2**16 - 1)]),
+        (png, (2**32 - 1, 2**32 - 1)),
+    ],
+)
 def test_large_pictures(make, size, no_decoder):
     text = f'compressed picture is {size[0]}x{size[1]}; accepted: at most 16777216 pixels'
     with pytest.raises(ValueError, match=text):
         convert.from_compressed_msg(message(make(*size)))
-
-
-def test_a_png_of_any_size(no_decoder):
-    with pytest.raises(ValueError, match='is 4294967295x4294967295; accepted: at most'):
-        convert.from_compressed_msg(message(png(2**32 - 1, 2**32 - 1)))
 
 
 @pytest.mark.parametrize('kind', ['.jpg', '.png'])

@@ -1,25 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages to arrays and back, against cv_bridge where it knows the encoding."""
 
-import os
-
-# Read once, when the first message class is imported.
-os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
-
 import zlib
 from array import array
 
 import cv2
 import numpy as np
 import pytest
-from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from furl_interfaces.msg import FrameScore, PromptEmbedding
 from furl_ros.bridge import convert
 
 CHANNELS = {'rgb8': 3, 'bgr8': 3, 'rgba8': 4, 'bgra8': 4, 'mono8': 1}
-DEEP_CHANNELS = {'rgb16': 3, 'bgr16': 3, 'rgba16': 4, 'bgra16': 4, 'mono16': 1}
 LARGEST = 2**32 - 1
 
 
@@ -46,22 +39,6 @@ def test_reads_what_cv_bridge_reads(bridge, encoding, channels):
     assert np.array_equal(frame, bridge.imgmsg_to_cv2(message, 'rgb8'))
 
 
-@pytest.mark.parametrize(
-    ('encoding', 'colour', 'pair'),
-    [
-        ('yuv422', (255, 0, 0), (90, 81, 240, 81)),
-        ('uyvy', (0, 0, 255), (240, 41, 110, 41)),
-        ('yuv422_yuy2', (255, 0, 0), (81, 90, 81, 240)),
-        ('yuyv', (0, 0, 255), (41, 240, 41, 110)),
-    ],
-)
-def test_reads_yuv(encoding, colour, pair):
-    """Two pixels of pure colour, from the definition of BT.601."""
-    message = Image(height=1, width=2, step=4, encoding=encoding, data=array('B', pair))
-    frame = convert.from_image_msg(message).astype(int)
-    assert np.abs(frame - colour).max() <= 3
-
-
 def test_rgb_is_not_copied():
     message = raw_message('rgb8', 3, padding=5)
     assert np.shares_memory(convert.from_image_msg(message), np.frombuffer(message.data, np.uint8))
@@ -71,7 +48,7 @@ def test_rgb_is_not_copied():
     ('changes', 'text'),
     [
         ({'encoding': '16UC1'}, "encoding is '16UC1'; accepted: rgb8, bgr8, rgba8"),
-        ({'encoding': ''}, "encoding is ''; accepted: rgb8"),
+        ({'encoding': 'mono16', 'step': 15}, 'step is 15; accepted: at least 16 bytes for 8 pix'),
         ({'encoding': 'grün'}, "encoding is 'grün'; accepted: rgb8"),
         ({'encoding': 'x' * 10**6}, "encoding is 'xxxxxxxxxxxx...xxxxxxxxxxxxx'; accepted: rgb8"),
         ({'height': 0}, 'size is 8x0; accepted: at least 1x1'),
@@ -81,7 +58,6 @@ def test_rgb_is_not_copied():
         ({'data': array('B', b'')}, 'data has 0 bytes; accepted: 144'),
         ({'encoding': 'uyvy', 'width': 7}, 'width is 7; accepted for uyvy: even widths'),
         ({'encoding': 'bayer_rggb16', 'height': 2}, 'at least 3x3'),
-        ({'encoding': 'yuv422_yuy2', 'width': 7}, 'accepted for yuv422_yuy2: even widths'),
         ({'encoding': 'nv21', 'width': 7}, 'size is 7x6; accepted for nv21: even widths and hei'),
         ({'encoding': 'nv12', 'height': 5}, 'size is 8x5; accepted for nv12: even widths and hei'),
         ({'encoding': 'nv21', 'step': 7}, 'step is 7; accepted: at least 8 bytes for nv21'),
@@ -98,30 +74,6 @@ def test_rgb_is_not_copied():
 )
 def test_bad_images_say_what_is_accepted(changes, text):
     message = raw_message('rgb8', 3)
-    for name, value in changes.items():
-        setattr(message, name, value)
-    with pytest.raises(ValueError, match=text):
-        convert.from_image_msg(message)
-
-
-@pytest.mark.parametrize('is_bigendian', [0, 1])
-@pytest.mark.parametrize('encoding', DEEP_CHANNELS)
-@pytest.mark.parametrize(
-    ('changes', 'text'),
-    [
-        ({'width': 0}, 'size is 0x6; accepted: at least 1x1'),
-        ({'height': 0}, 'size is 8x0; accepted: at least 1x1'),
-        ({'height': 0, 'width': 0, 'step': 0, 'data': array('B')}, 'size is 0x0; accepted: '),
-        ({'step': 15}, 'step is 15; accepted: at least'),
-        ({'height': 7}, 'data has 384 bytes; accepted: 448 for 7 rows of 64 bytes'),
-        ({'data': array('B', bytes(10))}, 'data has 10 bytes; accepted: 384'),
-        ({'height': LARGEST}, 'data has 384 bytes; accepted: 274877906880'),
-    ],
-)
-def test_bad_16_bit_images_say_what_is_accepted(encoding, is_bigendian, changes, text):
-    channels = 2 * DEEP_CHANNELS[encoding]
-    message = raw_message(encoding, channels, padding=64 - 8 * channels)
-    message.is_bigendian = is_bigendian
     for name, value in changes.items():
         setattr(message, name, value)
     with pytest.raises(ValueError, match=text):
@@ -227,12 +179,6 @@ def test_unknown_compression_is_refused():
         convert.to_compressed_msg(np.zeros((2, 2, 3), np.uint8), 0, '', 'gif')
 
 
-def test_stamps():
-    nanoseconds = 1_700_000_000_123_456_789
-    assert convert.to_ns(convert.to_time(nanoseconds)) == nanoseconds
-    assert convert.to_ns(Time(sec=1, nanosec=5)) == 1_000_000_005
-
-
 @pytest.mark.parametrize('values', [np.arange(6.0).reshape(2, 3).T, np.zeros(0), np.array([0.1])])
 def test_float_fields(values):
     message = FrameScore(embedding=convert.to_float_field(values))
@@ -282,32 +228,3 @@ def test_prompts_that_cannot_be_used(values, text):
     names = ('text_embedding', 'goal_embedding', 'baseline_embedding')
     with pytest.raises(ValueError, match=text):
         convert.from_prompt_msg(PromptEmbedding(**dict(zip(names, values, strict=True))))
-
-
-@pytest.mark.parametrize('is_bigendian', [0, 1])
-@pytest.mark.parametrize('padding', [0, 3])
-@pytest.mark.parametrize(('encoding', 'channels'), DEEP_CHANNELS.items())
-def test_16_bit_encodings_keep_the_upper_byte(encoding, channels, padding, is_bigendian):
-    message = raw_message(encoding, 2 * channels, 5, 7, padding)
-    message.is_bigendian = is_bigendian
-    rows = np.frombuffer(message.data, np.uint8).reshape(5, -1)[:, : 14 * channels]
-    upper = rows.reshape(5, 7, channels, 2)[..., 0 if is_bigendian else 1]
-    if encoding.startswith('bgr'):
-        upper = upper[..., [2, 1, 0]]
-    expected = np.repeat(upper, 3, axis=2) if channels == 1 else upper[..., :3]
-    np.testing.assert_array_equal(convert.from_image_msg(message), expected)
-
-
-@pytest.mark.parametrize(('encoding', 'channels'), DEEP_CHANNELS.items())
-def test_reads_16_bits_as_cv_bridge_does(bridge, encoding, channels):
-    """It knows neither padding nor, with NumPy 2, the other order of bytes."""
-    message = raw_message(encoding, 2 * channels)
-    deep = bridge.imgmsg_to_cv2(message, 'passthrough')
-    conversion = {
-        'bgr16': cv2.COLOR_BGR2RGB,
-        'rgba16': cv2.COLOR_RGBA2RGB,
-        'bgra16': cv2.COLOR_BGRA2RGB,
-        'mono16': cv2.COLOR_GRAY2RGB,
-    }.get(encoding)
-    expected = deep if conversion is None else cv2.cvtColor(deep, conversion)
-    assert np.array_equal(convert.from_image_msg(message), expected >> 8)

@@ -145,27 +145,14 @@ class TestPrecedence:
         assert (values['rho'], values['tau'], values['gamma']) == (0.2, 0.25, 0.99)
         assert values['prompt'] == 'push the puck to a goal'
 
-    def test_a_given_prompt_stays(self, params):
-        assert settings_of_run({'prompt': 'close it'}, '')['prompt'] == 'close it'
-        assert settings_of_run({}, params(prompt='close it'))['prompt'] == 'close it'
-
-    def test_types(self):
-        values = settings_of_run(
-            {
-                'rho': '1',
-                'learning_rate': '3e-4',
-                'seed': '7',
-                'deterministic': 'true',
-                'render': 'False',
-                'prompt': '12',
-            },
-            '',
-        )
-        assert values['rho'] == 1.0
+    def test_types(self, params):
+        given = {'rho': '1', 'learning_rate': '3e-4', 'seed': '7', 'prompt': '12'}
+        values = settings_of_run(given | {'deterministic': 'true', 'render': 'False'}, '')
+        assert (values['rho'], values['learning_rate']) == (1.0, 3e-4)
         assert type(values['rho']) is float
-        assert values['learning_rate'] == 3e-4
         assert (values['seed'], values['deterministic'], values['render']) == (7, True, False)
         assert values['prompt'] == '12'
+        assert settings_of_run({}, params(prompt='close it'))['prompt'] == 'close it'
 
     @pytest.mark.parametrize('empty', ["''", '""', ''])
     def test_a_typed_empty_text_is_empty(self, params, empty):
@@ -231,54 +218,26 @@ class TestRefused:
             ({'taks': 'x'}, "there is no argument 'taks'; accepted: action_repeat, "),
             ({'seed': 'one'}, "seed is 'one'; accepted: a value of type int"),
             ({'seed': "''"}, 'seed is .*; accepted: a value of type int'),
-            ({'seed': '1.5'}, "seed is '1.5'; accepted: a value of type int"),
-            ({'seed': '-1'}, 'seed is -1; accepted: 0 to '),
-            ({'rho': 'x'}, "rho is 'x'; accepted: a value of type float"),
             ({'rho': 'nan'}, 'rho is nan; accepted: 0 to 1000'),
-            ({'rho': '-1e-3'}, r'rho is -0\.001; accepted: 0 to'),
             ({'rho': '[1'}, r"rho is '\[1'; accepted: a value of type float"),
             ({'render': '1'}, "render is '1'; accepted: a value of type bool"),
             ({'method': 'fuzzy'}, "method is 'fuzzy'; accepted: furl, furl-nogoal, relay"),
-            ({'goal': 'moving'}, "goal is 'moving'; accepted: fixed, random"),
-            ({'total_steps': '0'}, 'total_steps is 0; accepted: 1 to'),
-            ({'num_sims': '0'}, 'num_sims is 0; accepted: 1 to 64'),
-            ({'local_sims': '2'}, 'local_sims is 2; accepted: at most num_sims'),
             ({'num_sims': '65'}, 'num_sims is 65; accepted: 1 to 64'),
-            ({'num_sims': 'two'}, "num_sims is 'two'; accepted: a value of type int"),
-            ({'image_size': '5'}, 'image_size is 5; accepted: 32 to 2048'),
+            ({'local_sims': '2'}, 'local_sims is 2; accepted: at most num_sims'),
             ({'videos': 'true', 'eval_every': '0'}, 'videos is True with eval_every 0: nothing'),
-            ({'videos': 'maybe'}, "videos is 'maybe'; accepted: a value of type bool"),
             ({'num_sims': '2', 'deterministic': 'true'}, 'num_sims is 2 with deterministic'),
             ({'scoring': 'clip'}, "scoring is 'clip'; accepted: cosine, goal_baseline, goal_image"),
-            (
-                {'scoring': 'goal_image'},
-                "scoring is 'goal_image'; accepted with method furl: cosine, potential, progress$",
-            ),
-            (
-                {'scoring': 'goal_baseline', 'method': 'vlm-proj'},
-                "scoring is 'goal_baseline'; accepted with method vlm-proj: cosine, potential, pr",
-            ),
-            (
-                {'scoring': 'goal_image', 'method': 'sac'},
-                "scoring is 'goal_image'; accepted with method sac: cosine, potential, progress$",
-            ),
+            ({'scoring': 'goal_image'}, "scoring is 'goal_image'; accepted with method furl: cos"),
             (
                 {'scoring': 'goal_image', 'method': 'vlm', 'task': 'Pendulum-v1'},
                 "scoring is 'goal_image', but Pendulum-v1 has no goal image; accepted: cosine, "
                 'goal_baseline, potential, progress, or a Meta-World task',
             ),
             (
-                {'scoring': 'goal_baseline', 'method': 'relay', 'baseline_prompt': ' '},
+                {'scoring': 'goal_baseline', 'method': 'vlm', 'baseline_prompt': ' '},
                 "baseline_prompt is ' '; accepted with scoring goal_baseline: the scene in words",
             ),
-            (
-                {
-                    'scoring': 'goal_baseline',
-                    'method': 'relay',
-                    'baseline_prompt': 'Push and close a drawer',
-                },
-                "baseline_prompt is 'Push and close a drawer'; accepted with scoring goal_bas",
-            ),
+            ({'observe': 'both', 'method': 'sac'}, "observe is 'both' with method sac"),
             ({'baseline_alpha': '1.1'}, r'baseline_alpha is 1\.1; accepted: 0 to 1'),
             ({'resume': '/no/where'}, "resume is '/no/where'; accepted: a run folder with"),
         ],
@@ -291,11 +250,7 @@ class TestRefused:
         [
             ({'taks': 'x'}, r"params\.yaml: there is no setting 'taks'; accepted: action_repeat"),
             ({'seed': 'one'}, "seed is 'one'; accepted: a value of type int"),
-            ({'rho': 2e3}, r'rho is 2000\.0; accepted: 0 to 1000'),
-            ({'num_sims': 'two'}, "num_sims is 'two'; accepted: a value of type int"),
-            ({'image_size': 'big'}, "image_size is 'big'; accepted: a value of type int"),
             ({'prompt': 5}, 'prompt is 5; accepted: a value of type str'),
-            ({'task': 5}, 'task is 5; accepted: a value of type str'),
             ({'resume': 5}, 'resume is 5; accepted: a value of type str'),
             ({'method': None}, 'method is None; accepted: a value of type str'),
             ({'sources': [1, 2]}, 'sources is .1, 2.; accepted: text values'),
@@ -315,10 +270,7 @@ class TestRefused:
         ('name', 'value', 'kept'),
         [
             ('task', 'push-v3', 'drawer-close-v3'),
-            ('method', 'sac', 'furl'),
-            ('seed', '4', '0'),
             ('image_size', '64', '112'),
-            ('quality', 'full', 'fast'),
             ('prompt', 'open it', 'push and close a drawer'),
             ('scoring', 'potential', 'cosine'),
             ('baseline_prompt', 'a drawer', 'a robot arm beside a table'),
@@ -370,11 +322,6 @@ def test_threads(monkeypatch, cores, threads):
     assert graph.learner_threads(deterministic=True) == 1
 
 
-@pytest.mark.parametrize(('method', 'uses'), [('furl', True), ('vlm', True), ('sac', False)])
-def test_frames_are_rendered_where_they_are_scored(method, uses):
-    assert graph.uses_vlm({'method': method}) is uses
-
-
 @pytest.mark.parametrize(
     ('method', 'scoring', 'uses'),
     [
@@ -411,11 +358,9 @@ def test_a_run_from_before_a_setting_was_removed_goes_on_without_it(stored, valu
 
 def test_the_learner_has_cores_of_its_own_where_there_are_more(monkeypatch):
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {2, 5, 7, 9})
-    assert graph.learner_threads(deterministic=False) == 2
     assert graph.learner_cores(2) == [7, 9]
     assert graph.learner_cores(1) == [9]
     monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {3})
-    assert graph.learner_threads(deterministic=False) == 1
     assert graph.learner_cores(1) == []
 
 

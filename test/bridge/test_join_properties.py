@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from furl_ros.bridge.join import Joined, Sensed, StampJoin
+from furl_ros.bridge.join import Sensed, StampJoin
 from furl_ros.bridge.limits import JOIN_WAITING
 
 many = settings(max_examples=4 * settings().max_examples)
@@ -34,7 +34,7 @@ class Restart(NamedTuple):
 Event = Sensed | Scored | Restart
 
 
-def sensed(stamp: int, previous: int, episode: int, step: int, last: bool = False) -> Sensed:
+def sensed(stamp, previous, episode, step, last=False):
     state, action = np.zeros(2, np.float32), np.zeros(min(step, 1), np.float32)
     return Sensed(stamp, previous, episode, step, state, action, -1.0, False, False, last)
 
@@ -52,7 +52,7 @@ episodes = st.lists(
 )
 
 
-def observations_of(plan: list[Episode]) -> list[list[Sensed]]:
+def observations_of(plan):
     """Observations of each episode; stamps grow over resets."""
     stamps = iter(range(FIRST, FUTURE, GAP))
     found = []
@@ -74,7 +74,7 @@ def observations_of(plan: list[Episode]) -> list[list[Sensed]]:
 
 
 @st.composite
-def streams(draw: st.DrawFn, restarts: bool = True, bad: bool = True) -> list[Event]:
+def streams(draw, restarts=True, bad=True):
     """What one source and its reward node send: observations in order, scores in any order."""
     plan = draw(episodes)
     keyed: list[tuple[int, Event]] = []
@@ -108,7 +108,7 @@ def streams(draw: st.DrawFn, restarts: bool = True, bad: bool = True) -> list[Ev
     return [event for _, event in sorted(keyed, key=lambda pair: pair[0])]
 
 
-def expected(events: list[Event], in_pairs: bool = False) -> list[tuple]:
+def expected(events, in_pairs=False):
     """The plain reference: (stamp before, stamp after, score, score before) of every step.
 
     An episode's observations wait in order for the first score of their frame. A reset waits no
@@ -136,7 +136,7 @@ def expected(events: list[Event], in_pairs: bool = False) -> list[tuple]:
     return steps
 
 
-def feed(join: StampJoin, event: Event) -> list[tuple]:
+def feed(join, event):
     """Deliver one event; what comes out, as ``expected`` has it."""
     if isinstance(event, Restart):
         join.restart(event.stamp)
@@ -152,16 +152,16 @@ def feed(join: StampJoin, event: Event) -> list[tuple]:
     return steps
 
 
-def told(step: Joined) -> tuple:
+def told(step):
     assert step.after.previous_stamp == step.before.stamp
     return step.before.stamp, step.after.stamp, step.score, step.previous_score
 
 
-def feed_all(join: StampJoin, events: list[Event]) -> list[tuple]:
+def feed_all(join, events):
     return [step for event in events for step in feed(join, event)]
 
 
-def give_up_all(join: StampJoin) -> list[tuple]:
+def give_up_all(join):
     """What comes out when nothing is waited for any more."""
     if join.waiting:
         join.give_up(join.waiting[-1])
@@ -192,7 +192,7 @@ def test_sources_do_not_meet(sources, random):
 
 
 @st.composite
-def with_strays(draw: st.DrawFn) -> tuple[list[Event], list[Event]]:
+def with_strays(draw):
     """A stream, and the same with observations of nobody's in it, scored or not."""
     events = draw(streams(restarts=False))
     own = [event for event in events if isinstance(event, Sensed)]

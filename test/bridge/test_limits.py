@@ -11,7 +11,7 @@ from furl_ros.bridge.join import StampJoin
 from furl_ros.core.config import AlignConfig
 
 
-def high(kind: type, name: str) -> int:
+def high(kind, name):
     return next(f for f in dataclasses.fields(kind) if f.name == name).metadata['high']
 
 

@@ -43,7 +43,7 @@ def make(context):
     """Makes a node whose parameters were given from outside."""
     nodes = []
 
-    def make(**given) -> Node:
+    def make(**given):
         overrides = [Parameter(name, value=value) for name, value in given.items()]
         nodes.append(
             Node(
@@ -60,11 +60,8 @@ def make(context):
         node.destroy_node()
 
 
-def test_defaults(make):
+def test_given_values_and_defaults(make):
     assert declare(make(), Example) == Example()
-
-
-def test_given_values(make):
     node = make(rate=0.25, count=9, mode='full', render=False, sources=['sim0', 'sim1'])
     assert declare(node, Example) == Example(0.25, 0.5, 9, 'full', False, ('sim0', 'sim1'))
 
@@ -79,16 +76,8 @@ def test_an_integer_stands_for_a_float(make):
 @pytest.mark.parametrize(
     ('given', 'text'),
     [
-        ({'rate': 1.5}, 'rate is 1.5; accepted: 0 to 1'),
         ({'rate': 2}, 'rate is 2; accepted: 0 to 1'),
-        ({'rate': float('nan')}, 'rate is nan; accepted: 0 to 1'),
-        ({'rate': 'fast'}, "rate is 'fast'; accepted: a value of type float"),
-        ({'count': 0}, 'count is 0; accepted: 1 or more'),
         ({'count': 1.0}, 'count is 1.0; accepted: a value of type int'),
-        ({'count': True}, 'count is True; accepted: a value of type int'),
-        ({'mode': 'slow'}, "mode is 'slow'; accepted: fast, full"),
-        ({'render': 'yes'}, "render is 'yes'; accepted: a value of type bool"),
-        ({'sources': 'sim0'}, "sources is 'sim0'; accepted: a value of type tuple"),
         ({'sources': [1, 2]}, 'sources is (1, 2); accepted: text values'),
     ],
 )
@@ -123,19 +112,6 @@ def test_they_cannot_be_changed_later(make):
     (result,) = node.set_parameters([Parameter('rate', value=0.75)])
     assert not result.successful
     assert node.get_parameter('rate').value == 0.5
-
-
-def test_a_parameter_of_two_kinds_is_declared_once(make):
-    @dataclass(frozen=True)
-    class Other:
-        """Shares a field with the example."""
-
-        mode: str = setting('fast', 'A choice.', choices=('fast', 'full'))
-        more: int = setting(1, 'More.')
-
-    node = make(mode='full', more=4)
-    assert declare(node, Example).mode == 'full'
-    assert declare(node, Other) == Other('full', 4)
 
 
 def test_the_settings_of_the_nodes(make):

@@ -11,7 +11,7 @@ from furl_ros.bridge.shapes import from_marker, from_poses
 from furl_ros.monitor.web_page import BOX, MESH
 
 
-def marker(**fields: object) -> Marker:
+def marker(**fields):
     """A marker that can be shown, but for these fields."""
     usual = {
         'type': Marker.CUBE,
@@ -21,12 +21,12 @@ def marker(**fields: object) -> Marker:
     return Marker(**usual | fields)
 
 
-def test_a_box() -> None:
+def test_a_box():
     shape = from_marker(marker())
     assert shape == (BOX, (1.0, 2.0, 3.0), (255, 128, 0), 0.25, None)
 
 
-def test_a_mesh() -> None:
+def test_a_mesh():
     corners = np.arange(18.0).reshape(2, 3, 3)
     points = [Point(x=x, y=y, z=z) for x, y, z in corners.reshape(-1, 3)]
     shape = from_marker(marker(type=Marker.TRIANGLE_LIST, points=points))
@@ -45,12 +45,12 @@ def test_a_mesh() -> None:
         {'color': ColorRGBA(a=float('nan'))},
     ],
 )
-def test_what_is_no_shape_is_refused(fields: dict[str, object]) -> None:
+def test_what_is_no_shape_is_refused(fields):
     with pytest.raises(ValueError, match=r'marker of type|accepted: three|not finite'):
         from_marker(marker(**fields))
 
 
-def test_poses() -> None:
+def test_poses():
     pose = Pose(position=Point(x=1.0, y=2.0, z=3.0), orientation=Quaternion(w=0.5, z=-0.5))
     np.testing.assert_array_equal(from_poses([pose]), [[1, 2, 3, 0.5, 0, 0, -0.5]])
     assert from_poses([]).shape == (0, 7)

@@ -6,8 +6,6 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,7 +15,7 @@ from furl_ros.bridge.shared_memory import remove_ownerless
 SIZE = 64 * 1024
 
 
-def make(folder: Path, name: str, size: int = SIZE) -> tuple[Path, Path]:
+def make(folder, name, size=SIZE):
     """A segment and the file of its lock, which nobody holds."""
     segment, lock = folder / name, folder / f'{name}_el'
     segment.write_bytes(b'x' * size)
@@ -26,12 +24,19 @@ def make(folder: Path, name: str, size: int = SIZE) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def held(lock: Path) -> Iterator[None]:
+def held(lock):
     """Hold a lock as Fast DDS does."""
     file = os.open(lock, os.O_RDONLY | os.O_CREAT)
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     yield
     os.close(file)
+
+
+def assert_stays(segment, lock):
+    """Neither is removed."""
+    assert remove_ownerless(segment.parent) == 0
+    assert segment.exists()
+    assert lock.exists()
 
 
 @pytest.mark.parametrize('prefix', ['fastrtps', 'fastdds'])
@@ -45,9 +50,7 @@ def test_what_nobody_owns_goes(tmp_path, prefix):
 def test_a_held_segment_stays(tmp_path):
     segment, lock = make(tmp_path, f'fastrtps_{1:016x}')
     with held(lock):
-        assert remove_ownerless(tmp_path) == 0
-        assert segment.exists()
-        assert lock.exists()
+        assert_stays(segment, lock)
     assert remove_ownerless(tmp_path) == SIZE
 
 
@@ -71,14 +74,12 @@ def test_a_maker_that_comes_too_late_sees_that_its_lock_has_gone(tmp_path):
 def test_a_lock_that_another_owner_made_anew_is_let_alone(tmp_path, monkeypatch):
     segment, lock = make(tmp_path, f'fastrtps_{1:016x}')
 
-    def lock_too_late(file: int, operation: int) -> None:
+    def lock_too_late(file, operation):
         lock.unlink()
         lock.touch()
 
     monkeypatch.setattr(shared_memory.fcntl, 'flock', lock_too_late)
-    assert remove_ownerless(tmp_path) == 0
-    assert segment.exists()
-    assert lock.exists()
+    assert_stays(segment, lock)
 
 
 @pytest.mark.parametrize(
@@ -92,10 +93,7 @@ def test_a_lock_that_another_owner_made_anew_is_let_alone(tmp_path, monkeypatch)
     ],
 )
 def test_other_names_stay(tmp_path, name):
-    segment, lock = make(tmp_path, name)
-    assert remove_ownerless(tmp_path) == 0
-    assert segment.exists()
-    assert lock.exists()
+    assert_stays(*make(tmp_path, name))
 
 
 def test_a_segment_without_a_lock_stays(tmp_path):
@@ -111,25 +109,20 @@ def test_files_of_another_user_stay(tmp_path, monkeypatch, theirs):
     other = {'segment': segment, 'lock': lock}[theirs]
     is_ours = shared_memory._is_ours
     monkeypatch.setattr(shared_memory, '_is_ours', lambda p: p != other and is_ours(p))
-    assert remove_ownerless(tmp_path) == 0
-    assert segment.exists()
-    assert lock.exists()
+    assert_stays(segment, lock)
 
 
 def test_a_file_is_ours_by_its_owner(tmp_path, monkeypatch):
     segment, lock = make(tmp_path, f'fastrtps_{1:016x}')
     monkeypatch.setattr(os, 'geteuid', lambda: segment.stat().st_uid + 1)
-    assert remove_ownerless(tmp_path) == 0
-    assert lock.exists()
+    assert_stays(segment, lock)
 
 
 def test_links_lead_nowhere(tmp_path):
     segment, lock = make(tmp_path, 'precious')
     os.symlink(lock, tmp_path / f'fastrtps_{1:016x}_el')
     os.symlink(segment, tmp_path / f'fastrtps_{1:016x}')
-    assert remove_ownerless(tmp_path) == 0
-    assert segment.exists()
-    assert lock.exists()
+    assert_stays(segment, lock)
 
 
 def test_one_that_cannot_be_removed_does_not_keep_the_others(tmp_path):

@@ -43,5 +43,5 @@ def test_without_a_profile_the_transports_of_ros_are_left_out(monkeypatch):
         assert os.environ[BUILTIN] == 'LARGE_DATA'
 
 
-def _texts(profiles: ElementTree.ElementTree) -> list[tuple[str, str]]:
+def _texts(profiles):
     return [(element.tag, (element.text or '').strip()) for element in profiles.iter()]

@@ -1,11 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Observations, actions, spaces and cameras as messages."""
 
-import os
-
-# Read once, when the first message class is imported.
-os.environ['ROS_PYTHON_CHECK_FIELDS'] = '1'
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Losses, labels, relay and updates against the papers' formulas in plain NumPy (formulas.py).
 
-In double precision, so that nothing but the formulas can differ. More updates against SB3, and in
+In double precision, so that nothing but the formulas can differ. More updates against SB3, in
 float32, are in test_relay_update.py.
 """
 
@@ -84,60 +84,6 @@ def assert_equal_trees(one, other):
     else:
         assert np.shape(one) == np.shape(other)
         np.testing.assert_allclose(one, other, **EXACT)
-
-
-class TestFormulas:
-    """The transcription's own gradients, against differences of its values."""
-
-    STEP = 1e-6
-
-    def numerical(self, value, array):
-        gradient = np.zeros_like(array)
-        for place in np.ndindex(array.shape):
-            kept, ends = array[place], []
-            for step in (self.STEP, -self.STEP):
-                array[place] = kept + step
-                ends.append(value())
-            array[place] = kept
-            gradient[place] = (ends[0] - ends[1]) / (2 * self.STEP)
-        return gradient
-
-    def net(self, draw, *sizes):
-        return [
-            [draw.normal(0, 0.5, (narrow, wide)), draw.normal(0, 0.5, narrow)]
-            for wide, narrow in itertools.pairwise(sizes)
-        ]
-
-    def assert_gradients(self, value, arrays, gradients):
-        for array, gradient in zip(arrays, gradients, strict=True):
-            expected = self.numerical(value, array)
-            np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8)
-
-    def test_cosines(self, draw):
-        image, text = self.net(draw, 5, 7, 3), self.net(draw, 5, 7, 3)
-        frames, prompt, weights = draw.normal(size=(4, 5)), draw.normal(size=5), draw.normal(size=4)
-        _, gradients = formulas.cosines(image, text, frames, prompt)
-        self.assert_gradients(
-            lambda: formulas.cosines(image, text, frames, prompt)[0] @ weights,
-            formulas.arrays(image, text),
-            formulas.arrays(*gradients(weights)),
-        )
-
-    def test_policy(self, draw):
-        one = formulas.Sac(
-            self.net(draw, 3, 7, 7, 4), [], [], np.zeros(1), rate=1, gamma=1, tau=1,
-            target_entropy=-1,
-        )  # fmt: skip
-        states, noise = draw.normal(size=(6, 3)), draw.normal(size=(6, 2))
-        by_actions, by_log_prob = draw.normal(size=(6, 2)), draw.normal(size=6)
-
-        def value():
-            actions, log_prob, _ = one.policy(states, noise)
-            return (actions * by_actions).sum() + log_prob @ by_log_prob
-
-        actions, _, kept = one.policy(states, noise)
-        gradients = one.policy_gradients(by_actions, by_log_prob, actions, noise, kept)
-        self.assert_gradients(value, formulas.arrays(one.actor), formulas.arrays(gradients))
 
 
 class TestLosses:

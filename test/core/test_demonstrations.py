@@ -131,26 +131,15 @@ class TestReplay:
 
 
 class TestShares:
+    def row(self, number, demonstration):
+        state = np.full(1, number, np.float32)
+        values = (state, np.zeros(1), state, 0.0, False, False, np.zeros(0), number, 0, 0, number)
+        return Transition(*values, demonstration=demonstration)
+
     def replay(self, plain, shown_count):
         replay = Replay(100, 1, 1, 0)
         for number in range(plain + shown_count):
-            state = np.full(1, number, np.float32)
-            replay.add(
-                Transition(
-                    state,
-                    np.zeros(1),
-                    state,
-                    0.0,
-                    False,
-                    False,
-                    np.zeros(0),
-                    number,
-                    0,
-                    0,
-                    number + 1,
-                    demonstration=number >= plain,
-                )
-            )
+            replay.add(self.row(number, number >= plain))
         return replay
 
     def count(self, replay, share, plain, success_share=0.0):
@@ -178,9 +167,7 @@ class TestShares:
     def test_what_an_operator_does_is_one_of_them(self):
         replay = self.replay(5, 0)
         assert self.count(replay, 1.0, 100) == 0
-        state = np.full(1, 100, np.float32)
-        row = (state, np.zeros(1), state, 0.0, False, False, np.zeros(0), 9, 0, 0, 6)
-        replay.add(Transition(*row, demonstration=True))
+        replay.add(self.row(100, True))
         assert self.count(replay, 1.0, 100) == 1_000
 
 

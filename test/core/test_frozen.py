@@ -22,31 +22,23 @@ def trained(name):
 
 @pytest.mark.parametrize('name', ['furl-tiny', 'tiny-random'])
 def test_embeddings_stay(name):
+    """With packed weights too."""
     model = trained(name)
-    frozen = copy.deepcopy(model)
-    freeze(frozen)
-    images = torch.randn(3, 3, 112, 112)
-    with torch.inference_mode():
-        expected = model.encode_image(images)
-        torch.testing.assert_close(frozen.encode_image(images), expected, atol=1e-5, rtol=0)
-        tokens = open_clip.get_tokenizer(name)(['open a drawer'])
-        assert torch.equal(frozen.encode_text(tokens), model.encode_text(tokens))
-
-
-@pytest.mark.parametrize('name', ['furl-tiny', 'tiny-random'])
-def test_embeddings_stay_with_packed_weights(name):
-    model = trained(name)
-    packed = copy.deepcopy(model)
-    freeze(packed)
+    frozen, packed = copy.deepcopy(model), copy.deepcopy(model)
+    for each in (frozen, packed):
+        freeze(each)
     pack(packed, (112, 112))
     convolutions = [m for m in packed.modules() if isinstance(m, (nn.Conv2d, PackedConvolution))]
     if name == 'furl-tiny':
         assert {type(module) for module in convolutions} == {PackedConvolution}
     with torch.inference_mode():
-        for count, size in ((3, 112), (1, 112), (40, 112)):
-            images = torch.randn(count, 3, size, size)
+        for count in (3, 1, 40):
+            images = torch.randn(count, 3, 112, 112)
             expected = model.encode_image(images)
-            torch.testing.assert_close(packed.encode_image(images), expected, atol=1e-5, rtol=0)
+            for each in (frozen, packed):
+                torch.testing.assert_close(each.encode_image(images), expected, atol=1e-5, rtol=0)
+        tokens = open_clip.get_tokenizer(name)(['open a drawer'])
+        assert torch.equal(frozen.encode_text(tokens), model.encode_text(tokens))
 
 
 def test_a_residual_network_loses_its_batch_norms():

@@ -24,6 +24,8 @@ from furl_ros.core.vlm import cosine, load_vlm, loading, open_clip_model, weight
 from furl_ros.core.vlm.open_clip_library import open_clip
 
 PROMPT = 'open a drawer'
+# Of TorchScript.
+pytestmark = pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
 
 
 def load(name):
@@ -50,16 +52,21 @@ def random_model(name='tiny-random', **options):
     return open_clip.create_model(name, **options).eval()
 
 
-def assert_same(vlm, model, tokenizer='tiny-random'):
-    """The embeddings are those that open_clip alone computes from a picture of the model's size."""
-    frames = pictures(2, vlm.image_size, vlm.image_size)
+def images_of(model, frames):
+    """Embeddings that open_clip alone computes."""
     config = open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
     transform = open_clip.transform.image_transform_v2(config, is_train=False)
     with torch.no_grad():
         batch = torch.stack([transform(Image.fromarray(frame)) for frame in frames])
-        images = model.encode_image(batch).numpy()
+        return model.encode_image(batch).numpy()
+
+
+def assert_same(vlm, model, tokenizer='tiny-random'):
+    """The embeddings are those that open_clip alone computes from a picture of the model's size."""
+    frames = pictures(2, vlm.image_size, vlm.image_size)
+    with torch.no_grad():
         text = model.encode_text(open_clip.get_tokenizer(tokenizer)([PROMPT]))[0].numpy()
-    np.testing.assert_allclose(vlm.encode_images(frames), images, atol=1e-5)
+    np.testing.assert_allclose(vlm.encode_images(frames), images_of(model, frames), atol=1e-5)
     np.testing.assert_allclose(vlm.encode_text(PROMPT), text, atol=1e-5)
 
 
@@ -95,14 +102,7 @@ def test_local_weights_give_open_clips_embeddings(tmp_path, suffix):
     loaded = load(f'open_clip:tiny-random/{path}')
     assert_same(loaded, model)
     frames = pictures(3, 240, 320)
-    transform = open_clip.transform.image_transform_v2(
-        open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model)),
-        is_train=False,
-    )
-    with torch.inference_mode():
-        batch = torch.stack([transform(Image.fromarray(frame)) for frame in frames])
-        images = model.encode_image(batch).numpy()
-    assert np.min(cosine(loaded.encode_images(frames), images)) > 0.9999
+    assert np.min(cosine(loaded.encode_images(frames), images_of(model, frames))) > 0.9999
 
 
 class Trap:
@@ -172,11 +172,6 @@ def test_furl_tiny_with_another_checksum_is_refused(furl_tiny):
     refused('furl-tiny', f'there is no file {str(path)!r}')
 
 
-@pytest.mark.skipif(not loading.FURL_TINY_WEIGHTS.exists(), reason='it is not in the package yet')
-def test_furl_tiny_of_the_package():
-    assert load('furl-tiny').encode_images(pictures(1, 112, 112)).shape == (1, 256)
-
-
 OPENAI_NUMBERS = {
     'input_resolution': torch.tensor(112),
     'context_length': torch.tensor(77),
@@ -217,7 +212,6 @@ def openai_tag(path):
     return {'openai': {'url': url, 'hf_hub': 'nobody/nothing/', 'quick_gelu': True}}
 
 
-@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
 def test_torchscript_archives_are_refused(archive, monkeypatch):
     monkeypatch.setattr(torch.jit, 'load', lambda *_, **__: pytest.fail('loaded'))
     _, path = archive
@@ -226,7 +220,6 @@ def test_torchscript_archives_are_refused(archive, monkeypatch):
     refused(f'liv:{path}', 'accepted: .*TorchScript archive')
 
 
-@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
 def test_the_line_that_converts_an_archive_does_so(archive):
     model, path = archive
     text = refused(f'open_clip:tiny-random/{path}', 'python -c ')
@@ -235,7 +228,6 @@ def test_the_line_that_converts_an_archive_does_so(archive):
     assert torch.load(plain, weights_only=True).keys() == model.state_dict().keys() | OPENAI_NUMBERS
 
 
-@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
 @pytest.mark.parametrize('tag', [True, False])
 def test_openais_own_archive_is_known_by_its_checksum(archive, monkeypatch, tag):
     model, path = archive
@@ -346,7 +338,6 @@ def test_model_of_the_hub_that_cannot_be_downloaded_is_one_line(monkeypatch):
     assert 'open_clip:<model>/<path of the file>' in text, 'how to provide it'
 
 
-@pytest.mark.filterwarnings('ignore::DeprecationWarning', 'ignore::FutureWarning')
 def test_archive_of_the_hub_is_refused(repository, archive, monkeypatch):
     folder, _ = repository
     archive[1].rename(folder / 'open_clip_pytorch_model.bin')

@@ -15,19 +15,6 @@ from furl_ros.core.vlm.quality import (
 )
 
 
-@pytest.mark.parametrize(
-    ('positive', 'negative', 'expected'),
-    [
-        ([2, 3], [0, 1], 1.0),
-        ([0, 1], [2, 3, 4], 0.0),
-        ([1, 1, 1], [1, 1], 0.5),
-        ([1, 3], [0, 1, 2], 4.5 / 6),
-    ],
-)
-def test_roc_auc_of_known_scores(positive, negative, expected):
-    assert roc_auc(np.array(positive), np.array(negative)) == expected
-
-
 def test_roc_auc_is_the_share_of_pairs_in_order():
     generator = np.random.default_rng(0)
     positive = generator.integers(0, 8, 60) / 4

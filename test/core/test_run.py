@@ -8,7 +8,6 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from furl_ros.core.locks import Lock
 from furl_ros.core.methods import METHODS
@@ -258,16 +257,12 @@ class TestReporter:
         reporter = Reporter(run, 0)
         reporter.rate = rate
         line = reporter.line(fake_trainer(steps=33), 1_000_000, 1)
+        reporter.rate = 10.0
+        assert '00:00:00 left' in reporter.line(fake_trainer(steps=100), 50, 1), 'after the target'
         reporter.close()
         assert left in line
         assert line.startswith('step 33 of 1,000,000')
         assert '\n' not in line
-
-    def test_nothing_is_left_after_the_target(self, run):
-        reporter = Reporter(run, 0)
-        reporter.rate = 10.0
-        assert '00:00:00 left' in reporter.line(fake_trainer(steps=100), 50, 1)
-        reporter.close()
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
@@ -294,7 +289,3 @@ def test_a_full_disk_is_told_once(tmp_path, monkeypatch, capsys):
         thread.join()
         assert ('Traceback' in capsys.readouterr().err) == told
     reporter.close()
-
-
-def test_config_is_readable_yaml(run):
-    assert yaml.safe_load((run.path / 'config.yaml').read_text()) == CONFIG

@@ -8,7 +8,7 @@ import pytest
 from furl_ros.core.config import ScoringConfig
 from furl_ros.core.methods import METHODS
 from furl_ros.core.scorings import SCORINGS, accepted_scorings, check_baseline, check_scoring
-from furl_ros.core.settings import SettingError, check
+from furl_ros.core.settings import SettingError
 
 
 def test_the_cosine_is_the_default_and_every_method_takes_it():
@@ -50,16 +50,3 @@ def test_a_baseline_must_say_something_else(baseline):
         check_baseline('goal_baseline', 'open a drawer', baseline)
     check_baseline('cosine', 'open a drawer', baseline)
     check_baseline('goal_baseline', 'open a drawer', 'a drawer')
-
-
-@pytest.mark.parametrize(
-    ('values', 'text'),
-    [
-        ({'scoring': 'clip'}, "scoring is 'clip'; accepted: cosine, goal_baseline, goal_image, p"),
-        ({'baseline_alpha': 1.5}, 'baseline_alpha is 1.5; accepted: 0 to 1'),
-        ({'baseline_alpha': float('nan')}, 'baseline_alpha is nan; accepted: 0 to 1'),
-    ],
-)
-def test_values(values, text):
-    with pytest.raises(SettingError, match=text):
-        check(ScoringConfig(**values))

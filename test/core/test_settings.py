@@ -34,10 +34,6 @@ class Example:
     names: tuple[str, ...] = setting(('',), 'Some names.')
 
 
-def test_the_defaults_are_accepted():
-    assert check(Example()) == Example()
-
-
 @pytest.mark.parametrize('kind', [TrainConfig, AlignConfig, VlmConfig])
 def test_every_setting_of_the_cores_has_an_accepted_default_and_a_sentence(kind):
     check(kind())

@@ -97,21 +97,15 @@ def test_an_unreadable_file_is_told_in_one_line(tmp_path, spoil):
     assert '\n' not in str(caught.value)
 
 
-def test_a_folder_appears_when_it_is_whole(tmp_path):
-    with whole_folder(tmp_path / 'deep' / 'a') as folder:
-        (folder / 'x').write_text('1')
-        assert not (tmp_path / 'deep' / 'a').exists()
-    assert (tmp_path / 'deep' / 'a' / 'x').read_text() == '1'
-    assert [path.name for path in (tmp_path / 'deep').iterdir()] == ['a']
-
-
-def test_a_folder_replaces_an_older_one(tmp_path):
-    (tmp_path / 'a').mkdir()
-    (tmp_path / 'a' / 'old').write_text('old')
-    with whole_folder(tmp_path / 'a') as folder:
-        (folder / 'new').write_text('new')
-    assert [path.name for path in (tmp_path / 'a').iterdir()] == ['new']
-    assert [path.name for path in tmp_path.iterdir()] == ['a']
+def test_a_folder_appears_when_it_is_whole_and_replaces_an_older_one(tmp_path):
+    path, before = tmp_path / 'deep' / 'a', False
+    for name in ('old', 'new'):
+        with whole_folder(path) as folder:
+            (folder / name).write_text(name)
+            assert path.exists() == before
+        assert [file.read_text() for file in path.iterdir()] == [name]
+        assert [folder.name for folder in path.parent.iterdir()] == ['a']
+        before = True
 
 
 @pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])

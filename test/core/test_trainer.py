@@ -17,7 +17,6 @@ from furl_ros.core.methods import METHODS
 from furl_ros.core.relay import SAC, VLM
 from furl_ros.core.replay import Batch, Transition
 from furl_ros.core.reward import goal_baseline
-from furl_ros.core.scorings import SCORINGS, accepted_scorings
 from furl_ros.core.settings import SettingError
 from furl_ros.core.storage import load_tree
 from furl_ros.core.trainer import RANDOM, Trainer
@@ -57,7 +56,7 @@ def frame(one, index):
 def step(one, index, success=False, action=None, source=0, terminated=False, episode=0):
     """One step of the made-up robot; its embedding follows the step."""
     if action is None:
-        action, _ = one.act(state_of(index), index, source)
+        action, _ = one.act(state_of(index), index, source, frame(one, index))
     one.add(
         Transition(
             state_of(index),
@@ -107,13 +106,18 @@ class Recorder:
         self.calls.append((batch, rewards))
 
 
+def asked_for(one):
+    """Batch and rewards of the next update, which is not made."""
+    recorder = Recorder(one)
+    one.update()
+    return recorder.calls[0]
+
+
 @pytest.mark.parametrize('scoring', [POTENTIAL, PROGRESS])
 def test_rewards_of_n_steps_are_those_of_their_ends(scoring):
     one = trainer('furl', scoring, n_step=3, gamma=0.5, warmup_steps=1_000)
     play(one, 1, length=10, learn=False)
-    seen = Recorder(one)
-    one.update()
-    batch, rewards = seen.calls[0]
+    batch, rewards = asked_for(one)
     steps = torch.log2(1 / batch.discounts[:, 0]).round().int()
     assert set(steps.tolist()) == {1, 2, 3}
     with torch.no_grad():
@@ -150,12 +154,6 @@ def test_values_of_the_vlm_agent_are_at_least_what_a_success_came_to(scoring):
 def sum_of_minus_ones(steps):
     """-1 for each of so many steps, discounted by a half."""
     return -(2 - 2 * 0.5**steps)
-
-
-def test_n_steps_need_rewards_that_their_ends_tell():
-    with pytest.raises(SettingError, match='n_step is 2 with scoring cosine; accepted: 1, or any'):
-        trainer('furl', n_step=2)
-    trainer('sac', n_step=2)
 
 
 class TestNormalizedStates:
@@ -224,9 +222,7 @@ def test_a_share_of_each_batch_comes_from_successful_episodes():
     one = trainer(success_share=0.5)
     play(one, 2, learn=False)
     play(one, 1, success=(20,), learn=False)
-    seen = Recorder(one)
-    one.update()
-    batch, _ = seen.calls[0]
+    batch, _ = asked_for(one)
     # States tell the step alone: the marks tell the episode.
     assert one.replay._succeeded.sum() == LENGTH
     assert len(batch.states) == CONFIG.batch_size
@@ -248,11 +244,6 @@ def test_which_agents_learn():
 def test_the_two_agents_start_apart():
     one = trainer()
     assert not torch.equal(parameters(one, VLM), parameters(one, SAC))
-
-
-def test_a_vlm_method_needs_a_text():
-    with pytest.raises(ValueError, match='method vlm needs a text embedding'):
-        Trainer(dataclasses.replace(CONFIG, method='vlm'), STATES, ACTIONS, None)
 
 
 class TestActions:
@@ -395,53 +386,34 @@ class TestUpdates:
         assert one.vlm_reward_mean == pytest.approx(scores.mean(), abs=1e-6)
 
     @pytest.mark.parametrize('method', ['relay', 'vlm'])
-    def test_plain_cosine(self, method):
-        one = trainer(method, rho=0.5)
-        play(one, length=40, learn=False)
-        recorder = Recorder(one)
-        one.update()
-        batch, rewards = recorder.calls[0][0], recorder.calls[0][1][VLM]
-        expected = batch.task_rewards[:, 0].numpy() + 0.5 * cosines(batch.embeddings, TEXT)
-        np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
-
-    @pytest.mark.parametrize('method', ['relay', 'vlm'])
-    @pytest.mark.parametrize('scoring', ['goal_baseline', 'goal_image', 'potential'])
-    def test_other_scorings(self, method, scoring):
+    @pytest.mark.parametrize('scoring', ['cosine', 'goal_baseline', 'goal_image', 'potential'])
+    def test_without_heads(self, method, scoring):
         one = trainer(method, ScoringConfig(scoring, 0.75), rho=0.5)
+        assert one.replay.keeps_previous == (scoring == 'potential')
         play(one, 2, length=40, learn=False)
-        recorder = Recorder(one)
-        one.update()
-        batch, rewards = recorder.calls[0][0], recorder.calls[0][1][VLM]
+        batch, rewards = asked_for(one)
         if scoring == 'goal_baseline':
             expected = goal_baseline(batch.embeddings, one.text, torch.tensor(BASELINE), 0.75)
         elif scoring == 'goal_image':
             expected = cosines(batch.embeddings, GOAL)
+        elif scoring == 'cosine':
+            expected = cosines(batch.embeddings, TEXT)
         else:
             expected = 0.99 * cosines(batch.embeddings, TEXT)
             expected -= cosines(batch.previous_embeddings, TEXT)
         expected = batch.task_rewards[:, 0].numpy() + 0.5 * np.asarray(expected)
-        np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
+        np.testing.assert_allclose(rewards[VLM][:, 0], expected, atol=1e-6)
 
-    def test_another_goal_image_counts_from_the_next_batch_on(self):
-        one = trainer('vlm', ScoringConfig('goal_image'), rho=1.0)
+    @pytest.mark.parametrize('scoring', ['cosine', 'goal_image'])
+    def test_what_was_changed_is_used_from_the_next_update_on(self, scoring):
+        """Prompt, goal image and rho."""
+        one, target = trainer('vlm', ScoringConfig(scoring), rho=1.0), np.arange(WIDTH) - 2.5
         play(one, length=40, learn=False)
-        recorder = Recorder(one)
-        one.set_goal(TEXT)
-        one.update()
-        batch, rewards = recorder.calls[0][0], recorder.calls[0][1][VLM]
-        expected = batch.task_rewards[:, 0].numpy() + cosines(batch.embeddings, TEXT)
-        np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
-
-    def test_a_later_prompt_and_another_rho_are_used_from_the_next_update_on(self):
-        one = trainer('vlm', rho=1.0)
-        play(one, length=40, learn=False)
-        recorder = Recorder(one)
-        one.set_text(GOAL)
+        (one.set_text if scoring == 'cosine' else one.set_goal)(target)
         one.config = dataclasses.replace(one.config, rho=0.5)
-        one.update()
-        batch, rewards = recorder.calls[0][0], recorder.calls[0][1][VLM]
-        expected = batch.task_rewards[:, 0].numpy() + 0.5 * cosines(batch.embeddings, GOAL)
-        np.testing.assert_allclose(rewards[:, 0], expected, atol=1e-6)
+        batch, rewards = asked_for(one)
+        expected = batch.task_rewards[:, 0].numpy() + 0.5 * cosines(batch.embeddings, target)
+        np.testing.assert_allclose(rewards[VLM][:, 0], expected, atol=1e-6)
 
     @pytest.mark.parametrize('method', ['vlm', 'furl', 'vlm-proj'])
     def test_potentials_telescope_over_each_episode(self, method):
@@ -481,9 +453,7 @@ class TestUpdates:
         one = trainer('sac')
         assert one.replay.arrays['embedding'].shape[1] == 0
         play(one, length=40, learn=False)
-        recorder = Recorder(one)
-        one.update()
-        batch, rewards = recorder.calls[0]
+        batch, rewards = asked_for(one)
         assert torch.equal(rewards[VLM], batch.task_rewards)
 
     def test_old_transitions_are_relabelled_with_the_newest_heads(self):
@@ -509,14 +479,10 @@ class TestUpdates:
         one = trainer()
         one.start_episode()
         step(one, 0, terminated=True)
-        recorder = Recorder(one)
-        one.update()
-        assert recorder.calls[0][0].terminated.all()
+        assert asked_for(one)[0].terminated.all()
         one = trainer()
         play(one, length=40, learn=False)  # every episode here ends by a time limit
-        recorder = Recorder(one)
-        one.update()
-        assert not recorder.calls[0][0].terminated.any()
+        assert not asked_for(one)[0].terminated.any()
 
 
 def cosines(embeddings, target):
@@ -524,33 +490,26 @@ def cosines(embeddings, target):
     return embeddings @ target / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(target)
 
 
-class TestScorings:
-    @pytest.mark.parametrize('method', METHODS)
-    def test_which_are_taken(self, method):
-        for name in SCORINGS:
-            if name in accepted_scorings(method):
-                assert trainer(method, ScoringConfig(name)).scoring.scoring == name
-            else:
-                with pytest.raises(SettingError, match=f"scoring is '{name}'; accepted with"):
-                    trainer(method, ScoringConfig(name))
+def test_the_episode_log_sums_what_a_step_is_worth():
+    one = trainer('vlm', POTENTIAL, gamma=0.9)
+    assert play(one, learn=False)[0].vlm_return == pytest.approx(30 * (0.9 * 0.5 - 0.25))
+    one = trainer('vlm', PROGRESS, gamma=0.9)
+    assert play(one, learn=False)[0].vlm_return == pytest.approx(30 * (0.5 - 0.25))
 
-    @pytest.mark.parametrize('scoring', ['goal_baseline', 'goal_image'])
-    def test_what_they_compare_with_must_be_there(self, scoring):
-        config = dataclasses.replace(CONFIG, method='vlm')
-        with pytest.raises(ValueError, match=f'scoring {scoring} needs the embedding of a'):
-            Trainer(config, STATES, ACTIONS, TEXT, ScoringConfig(scoring))
 
-    @pytest.mark.parametrize('scoring', [POTENTIAL, PROGRESS])
-    def test_only_pairs_keep_the_frame_before(self, scoring):
-        assert trainer('vlm', scoring).replay.keeps_previous
-        assert not trainer('vlm', ScoringConfig('goal_image')).replay.keeps_previous
-
-    def test_the_episode_log_sums_what_a_step_is_worth(self):
-        assert play(trainer(), learn=False)[0].vlm_return == 15.0
-        one = trainer('vlm', POTENTIAL, gamma=0.9)
-        assert play(one, learn=False)[0].vlm_return == pytest.approx(30 * (0.9 * 0.5 - 0.25))
-        one = trainer('vlm', PROGRESS, gamma=0.9)
-        assert play(one, learn=False)[0].vlm_return == pytest.approx(30 * (0.5 - 0.25))
+def test_what_does_not_go_together_is_refused():
+    with pytest.raises(SettingError, match="scoring is 'goal_image'; accepted with method furl"):
+        trainer('furl', ScoringConfig('goal_image'))
+    with pytest.raises(SettingError, match='n_step is 2 with scoring cosine; accepted: 1, or any'):
+        trainer('furl', n_step=2)
+    trainer('sac', n_step=2)
+    with pytest.raises(SettingError, match="observe is 'embedding' with method sac"):
+        trainer('sac', observe='embedding')
+    config = dataclasses.replace(CONFIG, method='vlm')
+    with pytest.raises(ValueError, match='method vlm needs a text embedding'):
+        Trainer(config, STATES, ACTIONS, None)
+    with pytest.raises(ValueError, match='scoring goal_image needs the embedding of a goal image'):
+        Trainer(config, STATES, ACTIONS, TEXT, ScoringConfig('goal_image'))
 
 
 class TestRelayEnd:
@@ -600,13 +559,6 @@ class TestEpisodes:
         assert one.success_rate == 1.0
         play(one, 10, length=2, learn=False)
         assert one.success_rate == 0.5
-
-    @pytest.mark.parametrize(
-        ('method', 'phase'), [('furl', 'relay'), ('vlm', 'vlm'), ('sac', 'sac')]
-    )
-    def test_phases(self, method, phase):
-        one = trainer(method, warmup_steps=30)
-        assert [r.phase for r in play(one, 2, learn=False)] == [RANDOM, phase]
 
     def test_a_broken_off_episode_leaves_no_trace_but_its_transitions(self):
         one = trainer()
@@ -724,30 +676,43 @@ def rehearse(one, episodes, start):
         play(one, success=range(20, 29) if number % 3 == 1 else ())
 
 
+# What runs of little time are made with.
+SHORT = {
+    'n_step': 3,
+    'normalize_states': True,
+    'partner_hold': 4,
+    'return_bound': True,
+    'success_share': 0.5,
+    'warmup_hold': 3,
+}
+
+
 class TestCheckpoints:
     @pytest.mark.parametrize(
-        ('method', 'episodes', 'scoring'),
+        ('method', 'episodes', 'scoring', 'changes'),
         [
-            ('furl', 0, PLAIN_COSINE),
-            ('furl', 2, PLAIN_COSINE),
-            ('furl', 5, PLAIN_COSINE),
-            ('vlm', 1, PLAIN_COSINE),
-            ('vlm', 0, POTENTIAL),
-            ('vlm', 5, POTENTIAL),
-            ('furl', 5, PROGRESS),
-            ('sac', 1, PLAIN_COSINE),
+            ('furl', 0, PLAIN_COSINE, {}),
+            ('furl', 2, PLAIN_COSINE, {}),
+            ('furl', 5, PLAIN_COSINE, {}),
+            ('vlm', 1, PLAIN_COSINE, {}),
+            ('vlm', 0, POTENTIAL, {}),
+            ('vlm', 5, POTENTIAL, {}),
+            ('furl', 5, PROGRESS, {}),
+            ('sac', 1, PLAIN_COSINE, {}),
+            ('furl', 0, POTENTIAL, SHORT),
+            ('furl', 5, POTENTIAL, SHORT),
         ],
     )
-    def test_continue_bit_for_bit(self, tmp_path, method, episodes, scoring):
+    def test_continue_bit_for_bit(self, tmp_path, method, episodes, scoring, changes):
         """From the start, under the relay, and after it, when the replay has wrapped."""
-        one = trainer(method, scoring, seed=3)
+        one = trainer(method, scoring, seed=3, **changes)
         rehearse(one, episodes, 0)
         folder = tmp_path / 'checkpoint'
         saved = everything(one, folder)
         rehearse(one, 1, episodes)
         straight = everything(one, tmp_path / 'straight')
 
-        other = trainer(method, scoring, seed=3)
+        other = trainer(method, scoring, seed=3, **changes)
         play(other, length=15)  # whatever it was before is gone
         other.load(folder)
         assert_same(everything(other, tmp_path / 'again'), saved)
@@ -755,27 +720,6 @@ class TestCheckpoints:
         assert_same(everything(other, tmp_path / 'resumed'), straight)
         assert one.success_rate == other.success_rate
         assert one.report() == other.report()
-
-    @pytest.mark.parametrize('episodes', [0, 5])
-    def test_settings_for_short_runs_continue_bit_for_bit(self, tmp_path, episodes):
-        short = {
-            'n_step': 3,
-            'normalize_states': True,
-            'partner_hold': 4,
-            'return_bound': True,
-            'success_share': 0.5,
-            'warmup_hold': 3,
-        }
-        one, other = (trainer('furl', POTENTIAL, seed=3, **short) for _ in range(2))
-        rehearse(one, episodes, 0)
-        saved = everything(one, tmp_path / 'checkpoint')
-        rehearse(one, 1, episodes)
-        play(other, length=15)
-        other.load(tmp_path / 'checkpoint')
-        assert_same(everything(other, tmp_path / 'again'), saved)
-        rehearse(other, 1, episodes)
-        straight, resumed = (everything(each, tmp_path / 'end') for each in (one, other))
-        assert_same(resumed, straight)
 
     def test_the_warm_up_goes_on(self, tmp_path):
         one = trainer(warmup_steps=60)
@@ -849,12 +793,6 @@ def test_learning_follows_the_reward():
     np.testing.assert_allclose(one.agents[VLM].act(state_of(0), True), [0.5, 0.5], atol=0.25)
 
 
-def test_figures_name_agent_and_loss():
-    one = trainer()
-    play(one)
-    assert {'vlm/actor_loss', 'sac/critic_loss', 'vlm/ent_coef'} <= set(one.figures())
-
-
 def test_who_acts_is_told_in_the_words_of_the_episodes():
     for method in METHODS:
         one = trainer(method)
@@ -866,8 +804,8 @@ def test_who_acts_is_told_in_the_words_of_the_episodes():
         for index in range(1, CONFIG.warmup_steps + 3):
             step(one, index)
         told = one.now()
-        assert told['agent'] != RANDOM
-        assert told['agent'] == one.end_episode(0, number).phase
+        phase = {'sac': 'sac', 'vlm': 'vlm', 'vlm-proj': 'vlm'}.get(method, 'relay')
+        assert told['agent'] == one.end_episode(0, number).phase == phase
         assert told['replay_size'] == CONFIG.warmup_steps + 3
         assert told['rho'] == CONFIG.rho
 
@@ -881,24 +819,11 @@ class TestPoliciesThatSee:
         made.set_heads(RewardHeads((WIDTH, 8, 4), seed=1), 1)
         return made
 
-    def play(self, one, length=LENGTH):
-        number = one.start_episode()
-        for index in range(length):
-            seen = frame(one, index)
-            action, _ = one.act(state_of(index), index, embedding=seen)
-            step(one, index, action=action, episode=number)
-            while one.owed > 0:
-                one.update()
-        one.end_episode(0, number)
-
     @pytest.mark.parametrize(('observe', 'width'), [('embedding', 2 + WIDTH), ('both', 3 + WIDTH)])
     def test_the_batch_is_what_was_acted_on(self, observe, width):
         one = self.one(observe, warmup_steps=LENGTH)
-        self.play(one)
-        recorder = Recorder(one)
-        one.relay_update = recorder
-        one.update()
-        ((batch, _),) = recorder.calls
+        play(one)
+        batch, _ = asked_for(one)
         assert batch.states.shape == batch.next_states.shape == (CONFIG.batch_size, width)
         known = {
             round(float(state_of(t)[0]), 4): one.input.one(state_of(t), frame(one, t))
@@ -930,7 +855,7 @@ class TestPoliciesThatSee:
 
     def test_the_scale_of_states_and_that_of_embeddings_are_apart(self):
         one = self.one('both', normalize_states=True)
-        self.play(one)
+        play(one)
         mean, scale = one.normalizer
         assert mean.shape == scale.shape == (3 + WIDTH,)
         states = one.replay.arrays['state'][:11].astype(np.float64)
@@ -938,20 +863,16 @@ class TestPoliciesThatSee:
 
     def test_checkpoints(self, tmp_path):
         one = self.one(normalize_states=True)
-        self.play(one)
+        play(one)
         for name in ('first', 'whole', 'resumed'):
             (tmp_path / name).mkdir()
         one.save(tmp_path / 'first')
-        self.play(one)
+        play(one)
         whole = everything(one, tmp_path / 'whole')
         other = self.one(normalize_states=True)
         other.load(tmp_path / 'first')
-        self.play(other)
+        play(other)
         assert_same(whole, everything(other, tmp_path / 'resumed'))
         zipped = tmp_path / 'first' / 'vlm_agent.zip'
         loaded = stable_baselines3.SAC.load(zipped, device='cpu')
         assert loaded.observation_space.shape == (2 + WIDTH,)
-
-    def test_a_method_without_a_model(self):
-        with pytest.raises(SettingError, match="observe is 'embedding' with method sac"):
-            trainer('sac', observe='embedding')

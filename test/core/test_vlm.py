@@ -2,6 +2,8 @@
 """The models: what they give and accept, and that they prepare pictures as open_clip does."""
 
 import itertools
+import logging
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -46,6 +48,14 @@ def test_the_default_model(vlm):
     assert embeddings.dtype == np.float32
     assert np.all(np.linalg.norm(embeddings, axis=1) > 2), 'raw, not normalised'
     assert vlm.encode_images(frames[:0]).shape == (0, 256)
+
+
+def test_models_that_are_loaded_at_the_same_time_leave_logging_as_it_was():
+    config = VlmConfig(device='cpu')
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(load_vlm, [config] * 8):
+            pass
+    assert logging.root.manager.disable == logging.NOTSET
 
 
 def test_tiny_model_tells_frames_apart_in_half_precision(vlm):

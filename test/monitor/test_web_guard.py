@@ -2,7 +2,6 @@
 """Who may open the viewer's page: asked as a browser asks, of a page that is served."""
 
 import http.client
-from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -14,10 +13,10 @@ from furl_ros.monitor.web_page import Page
 TOKEN = 'sesame'
 
 
-def serve(token: str) -> Page:
+def serve(token):
     """A page that does nothing, on any free port."""
 
-    def nothing(*_: object) -> None:
+    def nothing(*_):
         pass
 
     return Page(
@@ -32,7 +31,7 @@ def serve(token: str) -> Page:
 
 
 @pytest.fixture
-def free() -> Iterator[str]:
+def free():
     """Address of a page without a token."""
     page = serve('')
     yield page.url.removeprefix('http://').rstrip('/')
@@ -40,14 +39,14 @@ def free() -> Iterator[str]:
 
 
 @pytest.fixture
-def closed() -> Iterator[str]:
+def closed():
     """Address of a page with one."""
     page = serve(TOKEN)
     yield page.url.removeprefix('http://').partition('/')[0]
     page.close()
 
 
-def get(address: str, path: str = '/', **headers: str) -> tuple[int, http.client.HTTPMessage]:
+def get(address, path='/', **headers):
     """Status and headers of the answer to a browser's request."""
     connection = http.client.HTTPConnection(address)
     connection.request('GET', path, headers=headers)
@@ -57,7 +56,7 @@ def get(address: str, path: str = '/', **headers: str) -> tuple[int, http.client
     return answer.status, answer.headers
 
 
-def opens(address: str, **headers: str) -> bool:
+def opens(address, **headers):
     """Whether the page's socket can be opened with these headers."""
     origin = headers.pop('Origin', None)
     try:
@@ -69,18 +68,18 @@ def opens(address: str, **headers: str) -> bool:
     return True
 
 
-def test_localhost_asks_for_no_token(free: str) -> None:
+def test_localhost_asks_for_no_token(free):
     assert get(free)[0] == 200
     assert opens(free, Origin=f'http://{free}')
 
 
-def test_no_other_site_reaches_localhost(free: str) -> None:
+def test_no_other_site_reaches_localhost(free):
     assert get(free, Host='evil.example')[0] == 403
     assert not opens(free, Origin='https://evil.example')
     assert not opens(free, Origin='null')
 
 
-def test_a_token_is_asked_for_and_kept_in_a_cookie(closed: str) -> None:
+def test_a_token_is_asked_for_and_kept_in_a_cookie(closed):
     for path in ('/', '/index.html', '/?token=', '/?token=wrong', f'/?Token={TOKEN}'):
         assert get(closed, path)[0] == 401
     assert get(closed, Cookie=f'{COOKIE}=wrong')[0] == 401
@@ -92,7 +91,7 @@ def test_a_token_is_asked_for_and_kept_in_a_cookie(closed: str) -> None:
     assert get(closed, Cookie=cookie)[0] == 200
 
 
-def test_the_socket_asks_for_the_token_too(closed: str) -> None:
+def test_the_socket_asks_for_the_token_too(closed):
     cookie = f'{COOKIE}={TOKEN}'
     assert not opens(closed)
     assert not opens(closed, Cookie=f'{COOKIE}=wrong')
@@ -100,7 +99,7 @@ def test_the_socket_asks_for_the_token_too(closed: str) -> None:
     assert opens(closed, Cookie=cookie, Origin=f'http://{closed}')
 
 
-def test_nothing_is_shared_with_other_machines(free: str) -> None:
+def test_nothing_is_shared_with_other_machines(free):
     # viser would open a tunnel to its makers' server for any browser that asks.
     page = serve('')
     handlers = page._server._websock_server._incoming_handlers
@@ -122,5 +121,5 @@ def test_nothing_is_shared_with_other_machines(free: str) -> None:
         ('', False),
     ],
 )
-def test_what_is_loopback(host: str, expected: bool) -> None:
+def test_what_is_loopback(host, expected):
     assert is_loopback(host) is expected

@@ -48,10 +48,11 @@ class Robot:
     """
 
     group = None  # of its service; None: that of all others
+    fails = False
 
     def __init__(self, probe):
         self.stamp, self.episode = 1_000, -1
-        self.deaf_to, self.fails = set(), False
+        self.deaf_to = set()
         self.resets, self.refusals = [], 0
         self.seeds, self.answered, self.sent = [], [], []
         self.now = None
@@ -63,14 +64,14 @@ class Robot:
         node.create_service(Reset, 'reset', self.on_reset, callback_group=self.group)
         self.introduce()
 
+    def special(self):
+        """What differs in what it tells of itself."""
+        return {}
+
     def introduce(self):
+        bounds = {'action_low': to_float_field(LOW), 'action_high': to_float_field(HIGH)}
         self.infos.publish(
-            SourceInfo(
-                state_size=3,
-                action_low=to_float_field(LOW),
-                action_high=to_float_field(HIGH),
-                lockstep=True,
-            )
+            SourceInfo(**{'state_size': 3, 'lockstep': True} | bounds | self.special())
         )
 
     def on_reset(self, request, response):

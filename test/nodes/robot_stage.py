@@ -2,23 +2,20 @@
 """The graph of robot.launch.py on the stand-in arm, and a person beside it."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import Any
 
 import numpy as np
 import yaml
-from arm_stage import now_and_then
+from arm_stage import PATIENCE_S, now_and_then
 from geometry_msgs.msg import PoseStamped
-from graph_support import CONFIG, HostedGraph, HostedNode, Probe, run_node
+from graph_support import CONFIG, HostedNode, Probe, run_node
 from rclpy.task import Future
-from run_support import describe
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from furl_interfaces.msg import Action, Observation
-from furl_ros.bridge import processes
 from furl_ros.bridge.convert import to_float_field
 from furl_ros.bridge.qos import EVENTS, SENSOR
 from furl_ros.core.exported import to_onnx
@@ -51,8 +48,6 @@ TOPICS = {
 OF_THE_STAND_IN = yaml.safe_load((CONFIG / 'robot.yaml').read_text())['/**']['ros__parameters'][
     'robot'
 ]['joints']
-# A machine that is busy with other things stops nothing.
-PATIENCE_S = 60.0
 ACTION_S = 30.0
 
 
@@ -137,89 +132,6 @@ def a_policy(path: Path, states: int, actions: int) -> Path:
     return path
 
 
-class Part(NamedTuple):
-    """A node as a launch file describes it.
-
-    Attributes:
-        ends: whether the graph ends with it.
-    """
-
-    executable: str
-    parameters: dict[str, Any]
-    namespace: str
-    remappings: tuple[tuple[str, str], ...]
-    ends: bool = False
-
-    @property
-    def name(self) -> str:
-        """Namespace and executable."""
-        return f'{self.namespace}/{self.executable}'.lstrip('/')
-
-
-def described(file: str, **arguments: Any) -> dict[str, Part]:
-    """The nodes of a launch file with these arguments, by name; none of them is started.
-
-    Raises:
-        furl_ros.core.settings.SettingError: an argument is not accepted.
-    """
-    ending: list[Part] = []
-
-    def record(
-        executable: str,
-        *parameters: dict,
-        namespace: str = '',
-        remappings: Sequence[tuple[str, str]] = (),
-        **_: Any,
-    ) -> Part:
-        merged = {name: value for part in parameters for name, value in part.items()}
-        return Part(executable, merged, namespace, tuple(remappings))
-
-    words = {n: str(v).lower() if isinstance(v, bool) else v for n, v in arguments.items()}
-    with (
-        mock.patch.object(processes, 'node', record),
-        mock.patch.object(processes, 'ending_with_any', lambda nodes: ending.extend(nodes) or []),
-        # Nobody else is in the domains of tests.
-        mock.patch.object(processes, 'watch_names'),
-    ):
-        found = describe(file, **words)
-    parts = [part for part in found if isinstance(part, Part)]
-    return {part.name: part._replace(ends=part in ending) for part in parts}
-
-
-class HostedLaunch(HostedGraph):
-    """The nodes that a launch file describes, in this process; they end as there.
-
-    Args:
-        domain: ROS domain.
-        folder: for files of parameters.
-        file: name of the launch file.
-        arguments: what would be typed.
-    """
-
-    def __init__(self, domain: int, folder: Path, file: str, **arguments: Any) -> None:
-        self.parts = described(file, **arguments)
-        self.nodes = {}
-        with contextlib.ExitStack() as started:
-            for number, part in enumerate(self.parts.values()):
-                path = folder / f'parameters_{domain}_{file}_{number}.yaml'
-                path.write_text(yaml.safe_dump({'/**': {'ros__parameters': part.parameters}}))
-                words = ['--params-file', str(path)]
-                words += ['-r', f'__ns:=/{part.namespace}'] if part.namespace else []
-                for pair in part.remappings:
-                    words += ['-r', ':='.join(pair)]
-                node = HostedNode(part.executable, domain, words)
-                self.nodes[part.name] = started.enter_context(node)
-            self._started = started.pop_all()
-
-    @property
-    def returncode(self) -> int | None:
-        """None as long as those run that end the graph, and none has failed; else the worst."""
-        codes = {name: node.returncode for name, node in self.nodes.items()}
-        ended = [code for name, code in codes.items() if code or self.parts[name].ends]
-        ended = [code for code in ended if code is not None]
-        return max(ended) if ended else None
-
-
 @contextlib.contextmanager
 def hosted_arm(probe: Probe, **settings: Any) -> Iterator[HostedNode]:
     """The stand-in arm with small pictures; it outlives the graphs, and ends well."""
@@ -227,6 +139,4 @@ def hosted_arm(probe: Probe, **settings: Any) -> Iterator[HostedNode]:
         probe.command = node
         probe.wait(lambda: probe.node.count_publishers('/joint_states'), 'the arm')
         yield node
-        probe.command = None
-        node.interrupt()
-        assert node.finish() == 0, node.output
+        node.end()

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from graph_support import Probe, load_tree, new_domain, run_node
+from graph_support import Probe, hosted, load_tree, new_domain, run_node
 
 from furl_interfaces.msg import (
     FrameScore,
@@ -65,6 +65,11 @@ class Others:
         self.observe(sensed(later, later, 8, 0))
         self.observe(sensed(later + 1, later - 10, 8, 4))
         self.score(later + 2, np.ones(WIDTH))
+
+    def begin(self):
+        """Send the prompt, and wait for what the node makes of it."""
+        self.prompt()
+        self.probe.wait(lambda: self.heads, 'the first heads')
 
     def prompt(self):
         self.infos.publish(SourceInfo(state_size=2, action_low=[-1.0], action_high=[1.0]))
@@ -130,22 +135,13 @@ class Others:
 
 @contextlib.contextmanager
 def alignment(**parameters):
-    """Run the node; it must end with code 0 on Ctrl-C."""
-    domain = new_domain()
-    parameters = {
-        'run_id': RUN,
-        'seed': SEED,
-        'warmup_steps': WARMUP,
-        'publish_every': PUBLISH_EVERY,
-        **SETTINGS,
-        **parameters,
-    }
-    with Probe(domain) as probe, run_node(domain, 'alignment_node', **parameters) as command:
-        probe.command = command
+    """Run the node; where it has a run folder there is a place for a checkpoint."""
+    if 'run_folder' in parameters:
+        (parameters['run_folder'] / PLACE).mkdir(parents=True)
+    settings = {'run_id': RUN, 'seed': SEED, 'warmup_steps': WARMUP}
+    settings |= {'publish_every': PUBLISH_EVERY} | SETTINGS
+    with hosted('alignment_node', **settings | parameters) as probe:
         yield Others(probe)
-        command.interrupt()
-        assert command.finish() == 0, command.output
-        assert 'Traceback' not in command.output
 
 
 @pytest.fixture(scope='module')
@@ -153,11 +149,9 @@ def story(tmp_path_factory):
     """Four episodes with bad messages between them, and the same ones given to the core."""
     run = tmp_path_factory.mktemp('alignment')
     folder = run / PLACE
-    folder.mkdir(parents=True)
     with alignment(run_folder=run) as others:
         unready = others.save(PLACE)
-        others.prompt()
-        others.probe.wait(lambda: others.heads, 'the first heads')
+        others.begin()
         core = Aligner(AlignConfig(**SETTINGS), 'furl', others.text, None, SEED, WARMUP)
         versions = [(core.snapshot().version, core.heads.flat()[0])]
         for number in range(4):
@@ -243,10 +237,8 @@ def test_what_is_saved_is_the_core(story):
 
 
 def test_nothing_is_learned_from_evaluations(tmp_path):
-    (tmp_path / PLACE).mkdir(parents=True)
     with alignment(run_folder=tmp_path) as others:
-        others.prompt()
-        others.probe.wait(lambda: others.heads, 'the first heads')
+        others.begin()
         others.episode(False)
         others.episode(True, evaluation=True)
         embeddings, _ = others.episode(False)
@@ -261,10 +253,8 @@ def test_nothing_is_learned_from_evaluations(tmp_path):
 
 def test_a_robot_that_starts_anew_with_the_same_number_begins_another_episode(tmp_path):
     """What it had begun is neither a success nor a failure."""
-    (tmp_path / PLACE).mkdir(parents=True)
     with alignment(run_folder=tmp_path) as others:
-        others.prompt()
-        others.probe.wait(lambda: others.heads, 'the first heads')
+        others.begin()
         others.episode(False, steps=HORIZON // 2)
         embeddings, _ = others.episode(False)
         others.episode(True, steps=HORIZON - 1)
@@ -279,10 +269,8 @@ def test_a_robot_that_starts_anew_with_the_same_number_begins_another_episode(tm
 
 
 def test_what_never_came_whole_is_named_and_given_up(tmp_path):
-    (tmp_path / PLACE).mkdir(parents=True)
     with alignment(run_folder=tmp_path) as others:
-        others.prompt()
-        others.probe.wait(lambda: others.heads, 'the first heads')
+        others.begin()
         others.episode(False)
         score, others.score = others.score, lambda *_: None
         first = others.stamp + 10
@@ -301,32 +289,28 @@ def test_what_never_came_whole_is_named_and_given_up(tmp_path):
         others.wait_for_count('steps given up')
 
 
-def test_it_goes_on_from_a_checkpoint(story, tmp_path):
-    (tmp_path / 'trainer.safetensors').touch()
-    (tmp_path / 'alignment.safetensors').write_bytes(
-        (story.folder / 'alignment.safetensors').read_bytes()
-    )
-    with alignment(resume=tmp_path) as others:
+@pytest.fixture(scope='module')
+def checkpoint(story):
+    """What it has saved, beside the learner's part."""
+    (story.folder / 'trainer.safetensors').touch()
+    return story.folder
+
+
+def test_it_goes_on_from_a_checkpoint(story, checkpoint):
+    with alignment(resume=checkpoint) as others:
         others.text = story.text
-        others.prompt()
-        others.probe.wait(lambda: others.heads, 'the first heads')
+        others.begin()
         assert others.heads[0].version == story.core.version
         assert others.heads[0].transitions == 4 * HORIZON
         np.testing.assert_array_equal(others.heads[0].image_head, story.core.heads.flat()[0])
 
 
-def test_a_checkpoint_of_another_model_is_refused(story, tmp_path):
-    (tmp_path / 'trainer.safetensors').touch()
-    (tmp_path / 'alignment.safetensors').write_bytes(
-        (story.folder / 'alignment.safetensors').read_bytes()
-    )
-    domain = new_domain()
+def test_a_checkpoint_of_another_model_is_refused(checkpoint):
+    settings = {'resume': checkpoint, 'output_units': 6, 'run_id': RUN}
     with (
-        Probe(domain) as probe,
-        run_node(domain, 'alignment_node', resume=tmp_path, output_units=6, run_id=RUN) as command,
+        Probe(new_domain()) as probe,
+        run_node(probe.domain, 'alignment_node', **settings) as command,
     ):
-        others = Others(probe)
-        others.prompt()
-        assert command.finish() == 2
-        assert 'Traceback' not in command.output
+        Others(probe).prompt()
+        command.expect_end(2)
         assert 'error: the checkpoint' in command.output

@@ -325,8 +325,7 @@ def test_silence_stops_it_in_time(stage, kind, who):
 def test_ctrl_c_leaves_an_arm_that_stands(stage):
     with arm_node(stage, robot()) as node:
         stage.begin(slow('joint_trajectory'))
-        node.interrupt()
-        assert node.finish() == 0
+        node.end()
         stage.probe.command = None
         stage.wait_for_state('stopped: the node ends')
         assert_holds(stage, 'joint_trajectory')
@@ -351,8 +350,7 @@ def test_a_process_that_stood_still_stops_and_one_that_ends_leaves_an_arm_that_s
         stage.wait_for_state('stopped: the control loop stood still')
         assert stage.call('disarm').success
         stage.begin(slow('twist'))
-        command.interrupt()
-        assert command.finish() == 0
+        command.end()
         stage.probe.command = None
         stage.wait_for_state('stopped: the node ends')
         assert_holds(stage, 'twist')

@@ -12,8 +12,8 @@ from builtin_interfaces.msg import Time
 from chromium import Chromium, find_chromium
 from fault_flood import Flood, Malformed
 from geometry_msgs.msg import TwistStamped
-from graph_support import Probe, new_domain, run_node
-from robot_stage import HostedLaunch, arm, hosted_arm, params
+from graph_support import HostedLaunch, Probe, new_domain, run_node
+from robot_stage import arm, hosted_arm, params
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger

@@ -6,13 +6,11 @@ import re
 
 import pytest
 from graph_support import Probe, assert_clean, checkpoints, launch, new_domain, read_table
-from run_support import describe
 from sensor_msgs.msg import Image
 
 from furl_interfaces.msg import Action, FrameScore, Observation, TrainingStatus
 from furl_ros.core.run import load_config
 from furl_ros.core.seeds import evaluation_seeds
-from furl_ros.core.settings import SettingError
 from furl_ros.core.success import wilson
 
 EPISODES, HORIZON = 3, 50
@@ -93,15 +91,3 @@ def test_every_frame_has_its_score_and_nothing_is_learned(evaluated, train_run):
     assert last.total_steps == int(saved.name[5:])
     assert {one.heads_version for one in recorded['scores']} == {last.heads_version}
     assert TrainingStatus.EVALUATING in {one.state for one in recorded['statuses']}
-
-
-@pytest.mark.parametrize(
-    ('arguments', 'text'),
-    [
-        ({}, "checkpoint is 'nowhere'; accepted: a run folder"),
-        ({'episodes': 'many'}, "episodes is 'many'; accepted: a value of type int"),
-    ],
-)
-def test_what_is_not_accepted_is_told_before_anything_starts(arguments, text):
-    with pytest.raises(SettingError, match=text):
-        describe('evaluate.launch.py', **{'checkpoint': 'nowhere'} | arguments)

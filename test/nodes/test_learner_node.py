@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from action_msgs.msg import GoalStatus
-from graph_support import Probe, checkpoints, new_domain, read_table, read_trainer, run_node
+from graph_support import checkpoints, hosted, read_table, read_trainer, run_node
 from learner_stage import (
     HIGH,
     LENGTH,
@@ -64,7 +64,8 @@ def test_the_result_arrives_before_the_node_exits(run):
 
 
 def test_the_replay_is_what_the_robot_sent(run):
-    folder, robot, _, _, _ = run
+    """And its actions are in the units of the robot, its episodes reset with their own seeds."""
+    folder, robot, *_ = run
     replay, trainer = read_trainer(checkpoints(folder)[-1])
     assert trainer['updates'] == 75 - WARMUP
     assert len(robot.sent) == 75
@@ -81,19 +82,12 @@ def test_the_replay_is_what_the_robot_sent(run):
     np.testing.assert_allclose(replay['action'], scaled, atol=1e-6)
     assert replay['terminated'].sum() == 2
     assert replay['embedding'].shape == (75, 0)
-
-
-def test_actions_are_in_the_units_of_the_robot(run):
-    actions = np.array([message.action for message in run[1].answered])
+    actions = np.array([message.action for message in robot.answered])
     assert (actions >= LOW).all()
     assert (actions <= HIGH).all()
     assert np.ptp(actions[:WARMUP], axis=0) == pytest.approx(HIGH - LOW, rel=0.3)
-
-
-def test_each_episode_is_reset_with_its_own_seed(run):
-    seeds = run[1].seeds
-    assert seeds == [episode_seed(SEED, 0, number) for number in range(len(seeds))]
-    assert len(set(seeds)) == len(seeds) == 8
+    assert robot.seeds == [episode_seed(SEED, 0, number) for number in range(8)]
+    assert len(set(robot.seeds)) == 8
 
 
 @pytest.mark.parametrize('restarts', [False, True])
@@ -109,8 +103,7 @@ def test_a_robot_that_falls_silent_or_restarts_is_asked_for_a_new_episode(
             robot.introduce()
             probe.wait(lambda: source.info is not before, 'the introduction')
         clock.now += 2 * (SILENCE_S if restarts else STALL_S)
-        probe.command = None
-        assert command.finish() == 0, command.output
+        command.expect_end()
     assert ('has restarted' in command.output) == restarts
     assert ('nothing heard of the source for' in command.output) != restarts
     replay, trainer = read_trainer(checkpoints(tmp_path / 'run')[-1])
@@ -120,44 +113,42 @@ def test_a_robot_that_falls_silent_or_restarts_is_asked_for_a_new_episode(
     assert set(lengths) == {LENGTH}
 
 
-def test_a_robot_that_cannot_reset_ends_the_run_with_one_line(tmp_path):
-    with learner(tmp_path, autostart=False, exit_when_done=False) as (probe, robot, command):
-        robot.fails = True
-        client = ActionClient(probe.node, Train, 'train')
-        probe.wait(client.server_is_ready, 'the action server')
-        answer = probe.send_goal(client, Train.Goal()).get_result_async()
-        probe.wait(answer.done, 'the result')
-        assert answer.result().status == GoalStatus.STATUS_ABORTED
-        assert answer.result().result.error_code == Train.Result.FAILED
-        assert 'the arm is stuck' in answer.result().result.error_msg
-        probe.command = None
-        assert command.finish() == 1
-    assert 'the arm is stuck' in command.output
-    assert 'Traceback' not in command.output
-
-
 class Senseless(Robot):
     """What it says of its actions cannot be."""
 
-    def introduce(self):
-        self.infos.publish(SourceInfo(state_size=3, action_low=[1.0], action_high=[-1.0]))
+    def special(self):
+        return {'action_low': [1.0], 'action_high': [-1.0]}
 
 
-@pytest.mark.parametrize(('kind', 'name'), [(Train, 'train'), (Evaluate, 'evaluate')])
-def test_a_setting_that_cannot_be_used_ends_the_goal_with_its_reason(tmp_path, kind, name):
+class Stuck(Robot):
+    """It cannot reset."""
+
+    fails = True
+
+
+@pytest.mark.parametrize(
+    ('kind', 'robot', 'code', 'text'),
+    [
+        (Train, Stuck, 1, 'the arm is stuck'),
+        (Train, Senseless, 2, 'error: source_info cannot be used: '),
+        (Evaluate, Senseless, 2, 'error: source_info cannot be used: '),
+    ],
+)
+def test_a_robot_that_is_of_no_use_ends_goal_and_run_with_its_reason(
+    tmp_path, kind, robot, code, text
+):
     settings = {'autostart': False, 'exit_when_done': False}
-    with learner(tmp_path, Senseless, **settings) as (probe, _, command):
-        client = ActionClient(probe.node, kind, name)
+    with learner(tmp_path, robot, **settings) as (probe, _, command):
+        client = ActionClient(probe.node, kind, kind.__name__.lower())
         probe.wait(client.server_is_ready, 'the action server')
         answer = probe.send_goal(client, kind.Goal()).get_result_async()
         probe.command = None
         probe.wait(answer.done, 'the result')
         assert answer.result().status == GoalStatus.STATUS_ABORTED
         assert answer.result().result.error_code == kind.Result.FAILED
-        assert command.finish() == 2, command.output
-        assert f'error: {answer.result().result.error_msg}' in command.output
-    assert 'error: source_info cannot be used: ' in command.output
-    assert 'Traceback' not in command.output
+        command.expect_end(code)
+    assert answer.result().result.error_msg in command.output
+    assert text in command.output
 
 
 def test_potentials_have_the_frame_before_of_every_step(tmp_path):
@@ -167,8 +158,7 @@ def test_potentials_have_the_frame_before_of_every_step(tmp_path):
         scored = Scored(probe, robot, scoring='potential')
         # The first stamps are known: a reset at 1,007, then a step every 7.
         scored.bad = {1_007 + 3 * 7}
-        probe.command = None
-        assert command.finish() == 0, command.output
+        command.expect_end()
     replay, trainer = read_trainer(checkpoints(tmp_path / 'run')[-1])
     assert trainer['steps'] == 40
     # The bad frame's own step, and the one after it.
@@ -194,7 +184,7 @@ def test_potentials_have_the_frame_before_of_every_step(tmp_path):
 
 def assert_nothing_was_dropped(folder, robot, command, steps):
     """Every episode that was asked for was learned, from its first step on."""
-    assert command.finish() == 0, command.output
+    command.expect_end()
     assert robot.seeds == [episode_seed(SEED, 0, number) for number in range(steps // LENGTH)]
     replay, trainer = read_trainer(checkpoints(folder / 'run')[-1])
     assert trainer['steps'] == steps
@@ -206,15 +196,10 @@ def test_a_start_that_takes_longer_than_the_stall_timeout_is_no_stall(
     tmp_path, clock, deterministic
 ):
     """First the robot is late, then the reward node."""
-    domain = new_domain()
-    parameters = SETTINGS | {
-        'run_folder': tmp_path / 'run',
-        'method': 'vlm',
-        'total_steps': 20,
-        'deterministic': deterministic,
-    }
-    with Probe(domain) as probe, run_node(domain, 'learner_node', **parameters) as command:
-        probe.command = command
+    more = {'run_folder': tmp_path / 'run', 'method': 'vlm', 'total_steps': 20}
+    parameters = SETTINGS | more | {'deterministic': deterministic}
+    with hosted('learner_node', **parameters) as probe:
+        command = probe.command
 
         def wait_longer_than_the_timeout(name):
             probe.wait(lambda: detail_of(command).startswith(f'waiting for {name}'), name)
@@ -266,11 +251,10 @@ def test_a_loss_that_is_not_a_number_ends_the_run_with_one_line(tmp_path):
     with learner(tmp_path, **settings) as (probe, _, command):
         statuses = probe.record(TrainingStatus, 'training_status')
         probe.command = None
-        assert command.finish() == 1, command.output
+        command.expect_end(1)
         probe.wait(lambda: statuses[-1].state == TrainingStatus.FAILED, 'the last status')
     assert command.output.count('not finite') == 1, command.output
     assert 'losses of vlm are not finite' in statuses[-1].detail
-    assert 'Traceback' not in command.output
     newest = checkpoints(tmp_path / 'run')[-1]
     replay, trainer = read_trainer(newest)
     assert WARMUP < trainer['steps'] <= statuses[-1].total_steps < 400
@@ -293,35 +277,17 @@ def test_an_episode_whose_last_frame_cannot_be_scored_is_followed_by_the_next(tm
     with learner(tmp_path, **settings) as (probe, robot, command):
         scored = Scored(probe, robot, scoring='cosine')
         scored.bad = {1_007 + LENGTH * 7}
-        probe.command = None
-        assert command.finish() == 0, command.output
+        command.expect_end()
     replay, _ = read_trainer(checkpoints(tmp_path / 'run')[-1])
     assert replay['step'].tolist()[: 2 * LENGTH - 1] == [*range(1, LENGTH), *range(1, LENGTH + 1)]
 
 
-@pytest.mark.parametrize(
-    ('settings', 'prompt', 'text'),
-    [
-        (
-            {'method': 'vlm', 'scoring': 'goal_image'},
-            {'scoring': 'cosine'},
-            "error: scoring is 'goal_image', but the reward node's 'cosine'; accepted: the same",
-        ),
-        (
-            {'method': 'furl', 'scoring': 'goal_image'},
-            None,
-            "error: scoring is 'goal_image'; accepted with method furl: cosine, potential, prog",
-        ),
-    ],
-)
-def test_a_scoring_that_does_not_fit_is_one_line(tmp_path, settings, prompt, text):
-    with learner(tmp_path, **settings) as (probe, robot, command):
-        if prompt is not None:
-            Scored(probe, robot, **prompt)
-        probe.command = None
-        assert command.finish() == 2, command.output
+def test_a_scoring_that_is_not_the_reward_nodes_is_one_line(tmp_path):
+    with learner(tmp_path, method='vlm', scoring='goal_image') as (probe, robot, command):
+        Scored(probe, robot, scoring='cosine')
+        command.expect_end(2)
+    text = "error: scoring is 'goal_image', but the reward node's 'cosine'; accepted: the same"
     assert text in command.output
-    assert 'Traceback' not in command.output
     assert not (tmp_path / 'run').exists()
 
 
@@ -338,17 +304,13 @@ def test_a_prompt_without_the_goal_image_that_is_needed_is_waited_over(tmp_path)
                 scoring='goal_image',
             )
         )
-        probe.command = None
-        assert command.finish() == 0, command.output
+        command.expect_end()
 
 
 def test_ctrl_c_while_it_waits_alone(tmp_path):
-    domain, folder = new_domain(), tmp_path / 'run'
-    with Probe(domain) as probe, run_node(domain, 'learner_node', run_folder=folder) as command:
-        probe.wait(lambda: detail_of(command).startswith('waiting for source_info'), 'its wait')
-        command.interrupt()
-        assert command.finish() == 0, command.output
-    assert 'Traceback' not in command.output
+    with hosted('learner_node', run_folder=tmp_path / 'run') as probe:
+        waits = 'waiting for source_info'
+        probe.wait(lambda: detail_of(probe.command).startswith(waits), 'its wait')
     assert not (tmp_path / 'run').exists()
 
 
@@ -409,9 +371,7 @@ def test_only_what_belongs_to_the_episode_is_learned(tmp_path, clock):
             'bad embeddings',
         ):
             probe.wait(lambda name=name: command.counts[name], name)
-        probe.command = None
-        command.interrupt()
-        assert command.finish() == 0, command.output
+        command.end()
     for run in ('theirs', 'earlier'):
         assert command.output.count(f'of another run ({run}) in this domain: left alone') == 1
     assert 'has restarted' not in command.output
@@ -433,8 +393,7 @@ def test_a_robot_that_serves_another_run_is_asked_again(tmp_path, clock):
             return len(robot.resets) >= 3
 
         probe.wait(is_asked_again, 'the last question')
-        probe.command = None
-        assert command.finish() == 0, command.output
+        command.expect_end()
     assert 'it serves others; asking again' in command.output
     assert len(robot.resets) == 4
 
@@ -446,9 +405,8 @@ def test_the_later_one_of_two_learners_with_one_name_leaves(tmp_path):
         probe.wait(lambda: statuses, 'the first one')
         later = SETTINGS | {'run_id': 'r2', 'run_folder': tmp_path / 'later'}
         with run_node(probe.domain, 'learner_node', **later) as other:
-            assert other.finish() == 2
+            other.expect_end(2)
             assert 'another graph has these names in this ROS domain (run r1' in other.output
-            assert 'Traceback' not in other.output
         assert command.returncode is None
 
 

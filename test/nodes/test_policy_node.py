@@ -3,8 +3,8 @@
 
 import numpy as np
 import pytest
-from graph_support import Probe, new_domain, run_node
-from robot_stage import HostedLaunch, a_policy, arm, hosted_arm, params
+from graph_support import HostedLaunch, Probe, new_domain, run_node
+from robot_stage import a_policy, arm, hosted_arm, params
 
 from furl_interfaces.msg import Action, EpisodeResult, Observation
 from furl_ros.bridge.convert import to_ns
@@ -24,11 +24,10 @@ def test_on_a_simulator(tmp_path):
         known = ('/episode_result', '/action')
         probe.wait(lambda: all(map(probe.node.count_publishers, known)), 'policy_node')
         with run_node(domain, 'sim_node', horizon=25, render=False) as sim:
-            assert node.finish() == 0, node.newest
+            node.expect_end()
             probe.wait(lambda: len(results) == 3, 'results')
             probe.wait(lambda: len(acted) == 75 and len(seen) == 78, 'all steps')
-            sim.interrupt()
-            assert sim.finish() == 0
+            sim.end()
     assert 'episode 3: ' in node.output
     assert [(r.episode, r.length, r.phase) for r in results] == [(n, 25, 'eval') for n in range(3)]
     policy = OnnxPolicy(path)
@@ -54,7 +53,7 @@ def test_a_policy_for_another_robot(tmp_path, states, error):
         run_node(domain, 'policy_node', policy=path) as node,
     ):
         node.wait_for(f'error: .*{error}')
-        assert node.finish() == 2
+        node.expect_end(2)
 
 
 def test_on_the_arm_without_a_learner(tmp_path):
@@ -70,7 +69,6 @@ def test_on_the_arm_without_a_learner(tmp_path):
             probe.command = graph
             arm(probe)
             probe.wait(lambda: len(results) >= 2, 'two episodes')
-            graph.interrupt()
-            assert graph.finish() == 0, graph.output
+            graph.end()
     assert results[0].length > 5
     assert not (tmp_path / 'run').exists()

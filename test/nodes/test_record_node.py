@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from graph_support import Probe, new_domain, run_node
+from graph_support import hosted
 from rclpy.serialization import deserialize_message
 from rosbags.rosbag2 import Reader
 from sensor_msgs.msg import Image
@@ -35,16 +35,10 @@ def written(monkeypatch):
 @contextmanager
 def recording(folder, **parameters):
     """A record_node and a probe; afterwards the bag is whole."""
-    with (
-        Probe(new_domain()) as probe,
-        run_node(probe.domain, 'record_node', run_folder=folder, **parameters) as node,
-    ):
-        probe.command = node
+    with hosted('record_node', run_folder=folder, **parameters) as probe:
+        node = probe.command
         probe.wait(lambda: node.node is not None, 'record_node')
         yield probe, node
-        node.interrupt()
-        assert node.finish() == 0, node.newest
-        assert 'Traceback' not in node.output, node.newest
 
 
 def publisher(probe, kind, topic, qos):
@@ -123,16 +117,3 @@ def test_where_nothing_can_be_written_the_run_goes_on(tmp_path):
             ),
             'the word',
         )
-
-
-@pytest.mark.parametrize(
-    ('parameters', 'error'),
-    [
-        ({'run_folder': "''"}, "run_folder is ''; accepted: the folder of the run"),
-        ({'record_topics': "'['"}, "record_topics is '['; accepted: a regular expression"),
-    ],
-)
-def test_bad_parameters(parameters, error):
-    with run_node(new_domain(), 'record_node', **parameters) as node:
-        assert node.finish() == 2
-    assert f'error: {error}' in node.output

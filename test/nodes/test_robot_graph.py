@@ -16,6 +16,7 @@ from geometry_msgs.msg import TwistStamped
 from graph_support import (
     CONFIG,
     Command,
+    HostedLaunch,
     Probe,
     assert_clean,
     by_stamp,
@@ -26,8 +27,9 @@ from graph_support import (
     run_node,
     run_process,
 )
+from launch_support import described
 from rclpy.action import ActionClient
-from robot_stage import ACTION_S, HostedLaunch, a_policy, arm, described, hosted_arm, params
+from robot_stage import ACTION_S, a_policy, arm, hosted_arm, params
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -109,8 +111,7 @@ def test_the_profiles_of_other_arms_drive_the_stand_in(tmp_path, name, commands,
                 probe.wait(lambda n=number: observations[-1:] and observations[-1].episode >= n)
             told = {to_ns(o.header.stamp) for o in observations}
             probe.wait(lambda: told <= {to_ns(view.header.stamp) for view in views}, 'all pictures')
-            graph.interrupt()
-            assert graph.finish() == 0, graph.output
+            graph.end()
         # What holds an arm that is stopped comes to a Servo that is paused.
         assert set(re.findall('refused: (.*)', stand_in.output)) <= {'servo is paused'}
         assert 'protective stop' not in stand_in.output
@@ -154,7 +155,7 @@ def test_an_arm_holds_still_in_a_pause_and_is_evaluated(tmp_path):
             assert len(answer.result().result.episodes) == 2
             assert statuses[-1].state in (TrainingStatus.PAUSED, TrainingStatus.EVALUATING)
             assert probe.call(Trigger, 'learner_node/resume').success
-            assert graph.finish() == 0, graph.output
+            graph.expect_end()
             probe.command = None
         replay, _ = read_trainer(checkpoints(run)[-1])
         told = by_stamp(observations)
@@ -166,7 +167,7 @@ def test_an_arm_holds_still_in_a_pause_and_is_evaluated(tmp_path):
         with HostedLaunch(domain, tmp_path, 'evaluate.launch.py', episodes=2, **settings) as graph:
             probe.command = graph
             arm(probe)
-            assert graph.finish() == 0, graph.output
+            graph.expect_end()
     assert all(one.evaluation for one in observations[seen:])
     (table,) = (run / 'evaluations').glob('*/evaluation.csv')
     assert len(read_table(table)) == 2
@@ -238,8 +239,7 @@ def test_a_robot_that_speaks_by_another_dds_is_driven(tmp_path, monkeypatch):
         probe.wait(lambda: len(observations) > 40, 'an episode')
         probe.wait(lambda: any(view.height != EMPTY for view in views), 'a picture')
         for node in (arm_node, camera_node):
-            node.interrupt()
-            assert node.finish() == 0, node.output
+            node.end()
     # Its tool went where the twists said.
     states = np.array([o.state for o in observations if o.step > 0])
     assert np.ptp(states[:, :3], axis=0).max() > 0.05

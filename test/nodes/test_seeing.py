@@ -16,8 +16,8 @@ from graph_support import (
 from learner_stage import LENGTH, WARMUP, WIDTH, Robot, Scored, learner
 from stable_baselines3 import SAC
 
-from furl_interfaces.msg import Action, FrameScore, Observation, SourceInfo
-from furl_ros.bridge.convert import to_float_field, to_ns
+from furl_interfaces.msg import Action, FrameScore, Observation
+from furl_ros.bridge.convert import to_ns
 from furl_ros.core.run import load_config
 from sim.envs import HAND
 
@@ -27,16 +27,8 @@ SEES = {'method': 'vlm', 'observe': 'embedding', 'autostart': True}
 class Proprioceptive(Robot):
     """Of its three values the second one is its own; the others tell of the scene."""
 
-    def introduce(self):
-        self.infos.publish(
-            SourceInfo(
-                state_size=3,
-                proprioception=[1],
-                action_low=to_float_field(np.array([-2.0, 0.0])),
-                action_high=to_float_field(np.array([2.0, 1.0])),
-                lockstep=True,
-            )
-        )
+    def special(self):
+        return {'proprioception': [1]}
 
 
 def test_each_action_waits_for_the_score_of_its_frame(tmp_path):
@@ -56,7 +48,7 @@ def test_each_action_waits_for_the_score_of_its_frame(tmp_path):
         probe.wait(lambda: waiting, 'an observation')
         robot.on_sense = scored.score
         scored.send_score(waiting.pop())
-        assert node.finish() == 0, node.newest
+        node.expect_end()
     replay, _ = read_trainer(checkpoints(tmp_path / 'run')[-1])
     # Its own value alone, and each frame once.
     assert replay['state'].tolist() == [[t] for t in range(LENGTH)] * 3
@@ -79,7 +71,7 @@ def test_where_a_frame_cannot_be_scored_the_one_before_is_seen(tmp_path):
             scored.score()
 
         robot.on_sense = score
-        assert node.finish() == 0, node.newest
+        node.expect_end()
     replay, _ = read_trainer(checkpoints(tmp_path / 'run')[-1])
     # Neither the step to that frame nor the one from it can be learned from.
     assert set(replay['step'].tolist()) == set(range(1, LENGTH + 1)) - {5, 6}
@@ -112,8 +104,7 @@ def run(tmp_path_factory):
             eval_episodes=1,
             normalize_states=True,
         ) as graph:
-            assert graph.finish() == 0, graph.newest
-            assert 'Traceback' not in graph.output
+            graph.expect_end()
     return folder, observations, sent
 
 

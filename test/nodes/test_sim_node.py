@@ -8,11 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from graph_support import RECORDER, Probe, new_domain, run_node
+from graph_support import RECORDER, hosted
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterValue
-from rcl_interfaces.srv import GetParameters, SetParameters
-from rclpy.parameter import Parameter
+from rcl_interfaces.srv import SetParameters
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from visualization_msgs.msg import Marker
@@ -77,15 +76,9 @@ class Robot:
 
 @contextlib.contextmanager
 def robot(stream=RECORDER, **parameters):
-    """Run the node; it must end with code 0 on Ctrl-C."""
-    domain = new_domain()
     parameters = {'task': TASK, 'width': SIZE, 'height': SIZE} | parameters
-    with Probe(domain) as probe, run_node(domain, 'sim_node', **parameters) as command:
-        probe.command = command
+    with hosted('sim_node', **parameters) as probe:
         yield Robot(probe, stream)
-        command.interrupt()
-        assert command.finish() == 0, command.output
-        assert 'Traceback' not in command.output
 
 
 @pytest.fixture(scope='module')
@@ -160,6 +153,10 @@ def test_camera_joints_and_clock_carry_the_stamp_of_the_observation(lockstep, ep
     for messages in (lockstep.infos, lockstep.joints, lockstep.images):
         assert [m.header.stamp for m in messages[-len(stamps) :]] == stamps
     assert [clock.clock for clock in lockstep.clocks[-len(stamps) :]] == stamps
+    # Unique, and over resets, too.
+    told = [to_ns(o.header.stamp) for o in lockstep.observations]
+    assert told[0] == 1_000_000_000
+    assert set(np.diff(told)) == {round(expected.control_period * 1e9)}
     info, true = lockstep.infos[-1], expected.intrinsics
     assert (info.width, info.height) == (SIZE, SIZE)
     assert (info.k[0], info.k[4], info.k[2], info.k[5]) == (true.fx, true.fy, true.cx, true.cy)
@@ -168,12 +165,6 @@ def test_camera_joints_and_clock_carry_the_stamp_of_the_observation(lockstep, ep
     assert list(joints.name) == expected.joint_names
     assert len(joints.position) == len(joints.name)
     assert lockstep.markers[-1].pose.position.x == pytest.approx(expected.goal_position()[0])
-
-
-def test_stamps_are_unique_and_grow_over_resets(lockstep, episode, expected):
-    stamps = [to_ns(o.header.stamp) for o in lockstep.observations]
-    assert stamps[0] == 1_000_000_000
-    assert set(np.diff(stamps)) == {round(expected.control_period * 1e9)}
 
 
 def test_observations_say_what_their_episode_is_for(lockstep):
@@ -227,16 +218,6 @@ def test_nothing_moves_after_the_end_of_an_episode(lockstep, episode):
     lockstep.send(to_ns(observation.header.stamp), np.zeros(4))
     lockstep.probe.wait_for_count('sim_node', 'actions for another observation', refused + 1)
     assert lockstep.observations[-1].step == HORIZON
-
-
-def test_the_clock_of_a_running_node_cannot_be_changed(lockstep):
-    wanted = Parameter('use_sim_time', value=True).to_parameter_msg()
-    name = 'sim_node/set_parameters'
-    (result,) = lockstep.probe.call(SetParameters, name, parameters=[wanted]).results
-    assert not result.successful
-    assert 'use_sim_time is read at the start' in result.reason
-    answer = lockstep.probe.call(GetParameters, 'sim_node/get_parameters', names=['use_sim_time'])
-    assert not answer.values[0].bool_value
 
 
 def test_the_goal_image_is_latched(lockstep):

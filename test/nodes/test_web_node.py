@@ -27,7 +27,10 @@ NOT_FINITE = PoseArray(poses=[Pose(position=Point(x=float('nan')))])
 SECOND = """
 document.body.appendChild(Object.assign(document.createElement('iframe'), {src: location.href}))
 """
-TEXT_OF_SECOND = "document.querySelector('iframe').contentDocument.body.innerText"
+# While it loads it has no body.
+TEXT_OF_SECOND = (
+    "(document.querySelector('iframe').contentDocument.body || {innerText: ''}).innerText"
+)
 
 
 class StandIn:

@@ -32,6 +32,7 @@ def said(count=400, **changes):
 
 def test_every_training_task_has_words_and_no_held_out_one():
     assert set(captions._WORDS) == set(TRAINING_TASKS)
+    assert len(TRAINING_TASKS) == 40
     assert not set(captions._WORDS) & set(MT10)
     generator = np.random.default_rng(0)
     for task in TRAINING_TASKS:

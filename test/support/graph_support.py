@@ -10,10 +10,9 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -21,18 +20,16 @@ import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from domains import Domain, take_domain
 from hosting import Hosted
+from launch_support import described
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 
-from furl_ros.bridge import graph, processes
-from furl_ros.bridge.config import RunConfig
 from furl_ros.bridge.convert import to_ns
 from furl_ros.bridge.leaving import leave
 from furl_ros.bridge.qos import EVENTS
 from furl_ros.core.storage import load_tree
-from sim.config import SimConfig
 
 TIMEOUT = 300.0
 """Seconds after which any wait of any test has failed: far more than a slow machine needs."""
@@ -81,6 +78,16 @@ class _Waited:
             self.wait_for_news(0.1)
         return found
 
+    def expect_end(self, code: int = 0) -> None:
+        """Wait until it has ended: with this exit code, and nothing was raised."""
+        assert self.finish() == code, self.newest
+        assert 'Traceback' not in self.output, self.newest
+
+    def end(self) -> None:
+        """Interrupt it, which ends it well."""
+        self.interrupt()
+        self.expect_end()
+
 
 class HostedNode(_Waited, Hosted):
     """A node in this process."""
@@ -96,53 +103,44 @@ class HostedNode(_Waited, Hosted):
         return self.returncode
 
 
-class HostedGraph(_Waited):
-    """The nodes of train.launch.py in this process; as there, all of them end with any.
+class HostedLaunch(_Waited):
+    """The nodes that a launch file describes, in this process; they end as there.
 
     What decides between nodes (their order, what is lost, who waits for whom) is the same; the
     launch itself and the processes are not there.
 
     Args:
         domain: ROS domain.
-        folder: for the file of parameters.
-        namespace: of the whole graph.
+        folder: for files of parameters.
+        file: name of the launch file.
         apart: executables that get a process of their own all the same.
-        arguments: settings, as train.launch.py takes them; what is not given is as in ``SMALL``.
+        arguments: what would be typed.
 
     Attributes:
-        values: the settings of the whole graph.
-        nodes: by namespace and name: ``sim_node``, ``eval/sim_node``, ``learner_node``.
+        parts: what is described, by namespace and name: ``sim_node``, ``eval/sim_node``.
+        nodes: those that run, by the same names.
     """
 
     def __init__(
-        self,
-        domain: int,
-        folder: Path,
-        namespace: str = '',
-        apart: Sequence[str] = (),
-        **arguments: Any,
+        self, domain: int, folder: Path, file: str, apart: Sequence[str] = (), **arguments: Any
     ) -> None:
-        given = {name: _word(value) for name, value in (SMALL | arguments).items()}
-        params_file = given.pop('params_file')
-        self.values = graph.settings_of_run(given, params_file)
-        self.values |= {'run_id': self.values['run_id'] or graph.new_run_id()}
+        self.parts = described(file, **arguments)
         self.nodes: dict[str, HostedNode | Command] = {}
         with contextlib.ExitStack() as started:
-            for number, parts in enumerate(_parts_of(self.values)):
-                file = folder / f'parameters_{domain}_{number}.yaml'
-                file.write_text(yaml.safe_dump({'/**': {'ros__parameters': parts.parameters}}))
-                words = ['--params-file', str(file)]
-                inner = '/'.join(part for part in (namespace, parts.namespace) if part)
-                words += ['-r', f'__ns:=/{inner}'] if inner else []
-                name = f'{parts.namespace}/{parts.executable}'.lstrip('/')
-                if parts.executable in apart:
-                    node = _process(domain, parts.executable, words)
-                else:
-                    node = HostedNode(parts.executable, domain, words)
-                self.nodes[name] = started.enter_context(node)
+            for number, part in enumerate(self.parts.values()):
+                path = folder / f'parameters_{domain}_{file}_{number}.yaml'
+                path.write_text(yaml.safe_dump({'/**': {'ros__parameters': part.parameters}}))
+                words = ['--params-file', str(path)]
+                space = '/'.join(n for n in (arguments.get('namespace'), part.namespace) if n)
+                words += ['-r', f'__ns:=/{space}'] if space else []
+                for pair in part.remappings:
+                    words += ['-r', ':='.join(pair)]
+                start = _process if part.executable in apart else _hosted
+                node = start(domain, part.executable, words)
+                self.nodes[part.name] = started.enter_context(node)
             self._started = started.pop_all()
 
-    def __enter__(self) -> 'HostedGraph':
+    def __enter__(self) -> 'HostedLaunch':
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -156,10 +154,10 @@ class HostedGraph(_Waited):
 
     @property
     def returncode(self) -> int | None:
-        """None as long as all of them run; else the worst."""
-        codes = [node.returncode for node in self.nodes.values()]
-        ended = [code for code in codes if code is not None]
-        return max(ended) if ended else None
+        """None as long as those run that end the graph, and none has failed; else the worst."""
+        codes = {name: node.returncode for name, node in self.nodes.items()}
+        ended = [code for name, code in codes.items() if code or self.parts[name].ends]
+        return max((code for code in ended if code is not None), default=None)
 
     def wait_for_news(self, seconds: float) -> None:
         """Wait for this time."""
@@ -181,32 +179,11 @@ class HostedGraph(_Waited):
         return max(node.finish() for node in self.nodes.values())
 
 
-class _Parts(NamedTuple):
-    executable: str
-    parameters: dict[str, Any]
-    namespace: str
+class HostedGraph(HostedLaunch):
+    """A whole training; what is not given is as in ``SMALL``."""
 
-
-def _parts_of(values: dict[str, Any]) -> list[_Parts]:
-    """The nodes of a training with the parameters that train.launch.py gives them."""
-
-    def record(executable: str, *parameters: dict, namespace: str = '', **_: Any) -> _Parts:
-        merged = {name: value for part in parameters for name, value in part.items()}
-        return _Parts(executable, merged, namespace)
-
-    with mock.patch.object(processes, 'node', record):
-        here = values['num_sims'] if values['local_sims'] < 0 else values['local_sims']
-        parts = [processes.simulator(values, index) for index in range(here)]
-        if values['eval_every'] > 0:
-            shared = graph.for_node(values, SimConfig, RunConfig)
-            shared |= {'render': graph.sees(values), 'publish_clock': False}
-            parts.append(_Parts('sim_node', shared, 'eval'))
-        parts += processes.learning_nodes(
-            values,
-            eval_source='eval' if values['eval_every'] > 0 else '',
-            expect_goal_image=graph.uses_goal_image(values),
-        )
-    return parts
+    def __init__(self, domain: int, folder: Path, **arguments: Any) -> None:
+        super().__init__(domain, folder, 'train.launch.py', **SMALL | arguments)
 
 
 class Command(_Waited):
@@ -291,12 +268,16 @@ def launch(
 
 def run_node(domain: int, name: str, **parameters: Any) -> HostedNode:
     """A node in this process, with the parameters that ``ros2 run`` would be given."""
-    return HostedNode(name, domain, _parameters(parameters))
+    return _hosted(domain, name, _parameters(parameters))
 
 
 def run_process(domain: int, name: str, **parameters: Any) -> Command:
     """``ros2 run furl_ros <name>`` with these parameters, where the process itself is tested."""
     return _process(domain, name, _parameters(parameters))
+
+
+def _hosted(domain: int, name: str, words: Sequence[str]) -> HostedNode:
+    return HostedNode(name, domain, words)
 
 
 def _process(domain: int, name: str, words: Sequence[str]) -> Command:
@@ -319,9 +300,8 @@ def end_of(output: str) -> str:
 
 def assert_clean(command: Command, processes: int) -> None:
     """All processes of a launched graph ended with code 0, and nothing was raised."""
-    assert command.finish() == 0, command.newest
+    command.expect_end()
     assert command.output.count('process has finished cleanly') == processes, command.newest
-    assert 'Traceback' not in command.output, command.newest
 
 
 class Probe:
@@ -382,6 +362,10 @@ class Probe:
         self.listen(kind, topic, qos, messages.append)
         return messages
 
+    def readers(self, topic: str) -> set[str]:
+        """Names of the nodes that read a topic."""
+        return {info.node_name for info in self.node.get_subscriptions_info_by_topic(topic)}
+
     def wait(self, predicate: Callable[[], Any], what: str = 'the condition') -> None:
         """Wait until the predicate holds."""
         end = time.monotonic() + TIMEOUT
@@ -427,6 +411,16 @@ class Probe:
             lambda: int(self.diagnostics.get(node, {}).get(name, 0)) >= least,
             f'{name!r} in the diagnostics of {node}',
         )
+
+
+@contextlib.contextmanager
+def hosted(name: str, **parameters: Any) -> Iterator[Probe]:
+    """A node in this process, as the command of a probe; at the end it is interrupted."""
+    domain = new_domain()
+    with Probe(domain) as probe, run_node(domain, name, **parameters) as node:
+        probe.command = node
+        yield probe
+        node.end()
 
 
 def by_stamp(messages: Sequence[Any]) -> dict[int, Any]:

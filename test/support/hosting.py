@@ -14,7 +14,11 @@ from typing import Any
 import rclpy
 from rclpy.impl import rcutils_logger
 
+from furl_ros.bridge import node as bridge_node
 from furl_ros.bridge.node import FurlNode, serve
+
+# Seconds: a test that waits for their diagnostics waits less.
+bridge_node.DIAGNOSTICS_PERIOD = 0.2
 
 _LEVELS = {10: 'DEBUG', 20: 'INFO', 30: 'WARN', 40: 'ERROR', 50: 'FATAL'}
 _hosted: set['Hosted'] = set()

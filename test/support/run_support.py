@@ -2,15 +2,11 @@
 """Runs that are refused, ended, killed, or gone on with: what must hold for them."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from ament_index_python.packages import get_package_share_directory
 from graph_support import SMALL, checkpoints, read_alignment, read_table, read_trainer
-from launch.launch_description_sources import PythonLaunchDescriptionSource
 
 from furl_ros.bridge.config import LearnerNodeConfig
-from launch import LaunchContext, LaunchDescriptionEntity
 
 ENDLESS = 100_000_000
 """More steps than any test makes."""
@@ -54,16 +50,3 @@ def assert_goes_on(folder: Path, before: Path, after: Path) -> None:
     for table in ('episodes.csv', 'curves.csv'):
         steps = [int(row['total_steps']) for row in read_table(folder / table)]
         assert steps == sorted(set(steps)), table
-
-
-def describe(file: str = 'train.launch.py', **arguments: Any) -> list[LaunchDescriptionEntity]:
-    """What a launch file would have run with these arguments; nothing is started.
-
-    Raises:
-        SettingError: it refuses them.
-    """
-    path = Path(get_package_share_directory('furl_ros')) / 'launch' / file
-    context = LaunchContext()
-    context.launch_configurations.update({n: str(value) for n, value in arguments.items()})
-    description = PythonLaunchDescriptionSource(str(path)).get_launch_description(context)
-    return [made for entity in description.entities for made in entity.visit(context) or ()]

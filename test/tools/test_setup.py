@@ -13,9 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -25,9 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 on_linux = pytest.mark.skipif(sys.platform != 'linux', reason='the set-up is for Linux')
 
 
-def run(
-    *command: str | Path, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
+def run(*command, env=None):
     """Run a command from / in the test's environment plus `env`; its output is text."""
     return subprocess.run(
         command,
@@ -38,7 +34,7 @@ def run(
     )
 
 
-def load_helper(name: str) -> ModuleType:
+def load_helper(name):
     """Import tools/lib/<name>.py, which is no package's module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / 'tools' / 'lib' / f'{name}.py')
     assert spec is not None
@@ -48,7 +44,7 @@ def load_helper(name: str) -> ModuleType:
     return module
 
 
-def write_command(path: Path, script: str) -> Path:
+def write_command(path, script):
     """Make a shell script that can be run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f'#!/bin/sh\n{script}\n', encoding='utf-8')
@@ -57,7 +53,7 @@ def write_command(path: Path, script: str) -> Path:
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Path:
+def bare(tmp_path):
     """A clone's folder with the set-up in it and nothing set up, with a space in its name."""
     root = tmp_path / 'with space' / 'furl ros'
     shutil.copytree(
@@ -70,7 +66,7 @@ def bare(tmp_path: Path) -> Path:
 
 @on_linux
 class TestSetup:
-    def test_again_does_nothing(self) -> None:
+    def test_again_does_nothing(self):
         if not (ROOT / '.venv' / 'furl-checked').exists():
             pytest.skip('this folder is not set up by tools/setup')
         run(ROOT / 'tools' / 'setup')
@@ -81,23 +77,21 @@ class TestSetup:
         assert re.fullmatch(r'\[setup\] ready after \d+ s; .*tools/env\.sh\n', done.stdout)
         assert [state.stat().st_mtime_ns for state in states] == before
 
-    def test_unknown_argument(self, bare: Path) -> None:
+    def test_help_and_no_other_argument(self, bare):
         done = run(bare / 'tools' / 'setup', '--fast')
         assert done.returncode == 2
         assert done.stderr == "[setup] error: unknown argument '--fast'; accepted: --help\n"
-
-    def test_help(self, bare: Path) -> None:
         done = run(bare / 'tools' / 'setup', '--help')
         assert done.returncode == 0
         assert 'usage: tools/setup' in done.stdout
 
-    def test_colon_in_path(self, bare: Path, tmp_path: Path) -> None:
+    def test_colon_in_path(self, bare, tmp_path):
         root = bare.rename(tmp_path / 'a:b')
         done = run(root / 'tools' / 'setup')
         assert done.returncode == 2
         assert 'colon' in done.stderr
 
-    def test_environment_of_another_folder(self, bare: Path, tmp_path: Path) -> None:
+    def test_environment_of_another_folder(self, bare, tmp_path):
         other = tmp_path / 'other'
         other.mkdir()
         (other / 'file').touch()
@@ -107,7 +101,7 @@ class TestSetup:
         assert 'is a link to another environment' in done.stderr
         assert (other / 'file').exists()
 
-    def test_unsupported_ros_is_sourced(self, bare: Path, tmp_path: Path) -> None:
+    def test_unsupported_ros_is_sourced(self, bare, tmp_path):
         marker = tmp_path / 'humble/share/ament_index/resource_index/packages/ros2cli'
         marker.parent.mkdir(parents=True)
         marker.touch()
@@ -119,9 +113,7 @@ class TestSetup:
         assert "ROS 2 'humble'" in done.stderr
         assert 'jazzy kilted lyrical' in done.stderr
 
-    def test_missing_packages_that_the_user_may_not_install(
-        self, bare: Path, tmp_path: Path
-    ) -> None:
+    def test_missing_packages_that_the_user_may_not_install(self, bare, tmp_path):
         fakes = tmp_path / 'bin'
         write_command(fakes / 'id', 'echo 1000')
         write_command(fakes / 'sudo', 'exit 1')
@@ -133,7 +125,7 @@ class TestSetup:
         assert line.startswith('sudo apt-get update && sudo apt-get install -y ')
         assert 'libegl1 libopengl0 libgl1-mesa-dri' in line
 
-    def test_tests_after_a_set_up_without_them(self, tmp_path: Path) -> None:
+    def test_tests_after_a_set_up_without_them(self, tmp_path):
         if not (ROOT / '.venv' / 'furl-checked').exists():
             pytest.skip('this folder is not set up by tools/setup')
         if 'ID=debian' not in Path('/etc/os-release').read_text().splitlines():
@@ -155,7 +147,7 @@ class TestSetup:
         assert done.stderr.splitlines()[-1].endswith(' --no-install-recommends chromium')
         assert run(ROOT / 'tools' / 'setup', env={'PATH': str(fakes)}).returncode == 0
 
-    def test_unsuitable_python(self, bare: Path, tmp_path: Path) -> None:
+    def test_unsuitable_python(self, bare, tmp_path):
         old = write_command(tmp_path / 'python', 'echo is version 3.9')
         done = run(
             bare / 'tools' / 'setup', env={'FURL_PYTHON': str(old), **system_is_complete(tmp_path)}
@@ -164,7 +156,7 @@ class TestSetup:
         assert f'{old}: is version 3.9' in done.stderr
         assert 'no suitable Python: wanted is 3.' in done.stderr
 
-    def test_failed_step_shows_the_end_of_its_log(self, bare: Path, tmp_path: Path) -> None:
+    def test_failed_step_shows_the_end_of_its_log(self, bare, tmp_path):
         # Passes the examination (which calls it with a file) and fails to make an environment.
         script = 'case "$1" in -m) echo no space left; exit 5 ;; --version) echo Python 3 ;; esac'
         broken = write_command(tmp_path / 'python', script)
@@ -178,7 +170,7 @@ class TestSetup:
         assert not (bare / '.venv' / 'furl-environment').exists()
 
 
-def system_is_complete(tmp_path: Path) -> dict[str, str]:
+def system_is_complete(tmp_path):
     """Environment in which every system package counts as installed."""
     fakes = tmp_path / 'complete'
     for name in ('g++', 'cmake', 'make'):
@@ -191,16 +183,16 @@ def system_is_complete(tmp_path: Path) -> dict[str, str]:
 @pytest.mark.parametrize('shell', ['bash', 'zsh'])
 class TestEnv:
     @pytest.fixture(autouse=True)
-    def _need_shell(self, shell: str) -> None:
+    def _need_shell(self, shell):
         if shutil.which(shell) is None:
             pytest.skip(f'{shell} is not installed')
 
-    def test_not_set_up(self, bare: Path, shell: str) -> None:
+    def test_not_set_up(self, bare, shell):
         done = run(shell, '-c', f'. "{bare}/tools/env.sh"; echo "code $?"')
         assert done.stdout == 'code 1\n'
         assert f"run '{bare}/tools/setup' first" in done.stderr
 
-    def test_space_in_path_and_strict_shell(self, bare: Path, shell: str) -> None:
+    def test_space_in_path_and_strict_shell(self, bare, shell):
         venv = bare / '.venv'
         run(sys.executable, '-m', 'venv', '--without-pip', venv)
         version = f'python{sys.version_info.major}.{sys.version_info.minor}'
@@ -236,7 +228,7 @@ class TestEnv:
 
 
 class TestHelpers:
-    def test_relocate_ros_wheels(self) -> None:
+    def test_relocate_ros_wheels(self):
         relocate = load_helper('relocate_ros_wheels').relocate
         text = (
             'INCLUDES "/opt/python/cp312-cp312/include/python3.12;/opt/python/cp312-cp312/lib/'
@@ -246,7 +238,7 @@ class TestHelpers:
         assert relocate(text) == f'INCLUDES "{headers};{np.get_include()}"'
         assert relocate(relocate(text)) == relocate(text)
 
-    def test_forget_half_installed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_forget_half_installed(self, tmp_path, monkeypatch):
         (tmp_path / 'whole-1.dist-info').mkdir()
         (tmp_path / 'whole-1.dist-info' / 'RECORD').touch()
         (tmp_path / 'half-1.dist-info').mkdir()
@@ -255,7 +247,7 @@ class TestHelpers:
         load_helper('forget_half_installed').main()
         assert [path.name for path in tmp_path.iterdir()] == ['whole-1.dist-info']
 
-    def test_python_problem(self) -> None:
+    def test_python_problem(self):
         helper = ROOT / 'tools' / 'lib' / 'python_problem.py'
         version = f'{sys.version_info.major}.{sys.version_info.minor}'
         assert run(sys.executable, helper, '2.7').stdout == f'is version {version}\n'

@@ -3,6 +3,7 @@
 
 import contextlib
 import logging
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,8 @@ KEPT_PROMPTS = 64
 LONGEST_SIDE = 100
 # Numbers that OpenAI's state dicts carry beside the weights; they follow from the weights' shapes.
 OPENAI_NUMBERS = ('input_resolution', 'context_length', 'vocab_size')
+# Random numbers, logging and warnings are the whole process's: one model is built at a time.
+_BUILDING = threading.Lock()
 
 
 class OpenClipVlm:
@@ -177,7 +180,7 @@ def build(
         SettingError: the model or its tokenizer cannot be built here, or what ``load`` raises.
     """
     name = config.vlm
-    with _own_random_numbers(), _quiet():
+    with _BUILDING, _own_random_numbers(), _quiet():
         with explained(f'vlm is {name!r}: it cannot be built here'):
             layout = open_clip.get_model_config(model)
             built = open_clip.create_model(

@@ -23,13 +23,6 @@ def test_a_later_frame_decides():
     assert nearest.add_frame(133 * MS, 0.14) == [Pairing(110 * MS, 100 * MS)]
 
 
-def test_the_later_frame_may_be_the_nearest():
-    nearest = pairs()
-    nearest.add_frame(100 * MS, 0.10)
-    nearest.add_observation(130 * MS, 0.13)
-    assert nearest.add_frame(133 * MS, 0.14) == [Pairing(130 * MS, 133 * MS)]
-
-
 def test_a_frame_that_is_there_already_decides_at_once():
     nearest = pairs()
     nearest.add_frame(100 * MS, 0.10)

@@ -6,8 +6,7 @@ import math
 import re
 
 import pytest
-import yaml
-from arm_support import ARM, BOX, GRIPPER, JOINTS, POSE, TWIST, mapping, robot
+from arm_support import BOX, GRIPPER, JOINTS, POSE, TWIST, mapping, robot
 
 from furl_ros.core.arm import profile as profiles
 from furl_ros.core.arm.profile import LAST_ACTION
@@ -32,10 +31,6 @@ def test_one_value_stands_for_all_joints():
     assert arm.joints.margin == (0.1, 0.1, 0.1)
     assert arm.command.scale == (0.04, 0.04, 0.04)
     assert arm.action_size == arm.command_size == 3
-
-
-def test_it_reads_yaml():
-    assert read_profile(yaml.safe_load(yaml.safe_dump(ARM))) == robot()
 
 
 def test_degrees_become_radians():
@@ -119,10 +114,7 @@ TRAJECTORY = {'kinds': ['trajectory'], 'trajectory_topic': 'move'}
         ({'joints.names': []}, 'joints.names is []; accepted: one name or more, each once'),
         ({'joints.names': ['a', 'a']}, "joints.names is ['a', 'a']; accepted: one name or more"),
         ({'joints.lower': [0, 1]}, 'joints.lower has 2 values; accepted: 1 value, or 3 (one per'),
-        (
-            {'joints.lower': []},
-            'joints.lower has 0 values; accepted: 1 value, or 3 (one per joint)',
-        ),
+        ({'joints.lower': []}, 'joints.lower has 0 values; accepted: 1 value, or 3 (one per joint'),
         ({'joints.max_velocity': [1, 0, 1]}, 'joints.max_velocity is 0; accepted: 1e-06 to'),
         ({'joints.max_velocity': math.nan}, 'joints.max_velocity is nan; accepted: 1e-06 to'),
         ({'joints.upper': [2, -3, 3]}, 'joints.lower, joints.upper of lift are -2, -3'),
@@ -132,54 +124,30 @@ TRAJECTORY = {'kinds': ['trajectory'], 'trajectory_topic': 'move'}
         ({'joints.topic': ''}, "joints.topic is ''; accepted: the topic of joint states"),
         ({'command': None}, 'command is None; accepted: a mapping of kind, topic, scale'),
         ({'command.kind': 'torque'}, "command.kind is 'torque'; accepted: joint_trajectory, joint"),
-        (
-            {'command.topic': ''},
-            "command.topic is ''; accepted: the topic that takes joint_positions",
-        ),
+        ({'command.topic': ''}, "command.topic is ''; accepted: the topic that takes joint_positi"),
         ({'command.scale': []}, 'command.scale has 0 values; accepted: 1 value, or 3 (one per'),
-        (
-            {'command.controller_timeout_s': 0.05},
-            '0.05; accepted: 0, or more than a control period',
-        ),
+        ({'command.controller_timeout_s': 0.05}, '0.05; accepted: 0, or more than a control perio'),
         ({'command.twist_units': [1]}, 'command.twist_units is [1.0]; accepted: two values'),
         ({'command': {**TWIST, 'frame_id': ''}}, "command.frame_id is ''; accepted: the frame"),
-        (
-            {'command': {**TWIST, 'axes': ['x', 'x']}},
-            "command.axes is ['x', 'x']; accepted: some of",
-        ),
+        ({'command': {**TWIST, 'axes': ['x', 'x']}}, "command.axes is ['x', 'x']; accepted: some"),
         ({'command': {**TWIST, 'axes': []}}, 'command.axes is []; accepted: some of x, y, z'),
-        (
-            {'command': {**TWIST, 'scale': [1, 2]}},
-            'command.scale has 2 values; accepted: 1 value, or',
-        ),
+        ({'command': {**TWIST, 'scale': [1, 2]}}, 'command.scale has 2 values; accepted: 1 value,'),
         ({'gripper.kind': 'float_array'}, "gripper.topic is ''; accepted: what takes float_array"),
-        (
-            {'gripper': {**GRIPPER, 'kind': 'joint_trajectory'}},
-            "gripper.joint is ''; accepted: the",
-        ),
+        ({'gripper': {**GRIPPER, 'kind': 'joint_trajectory'}}, "gripper.joint is ''; accepted: th"),
         ({'gripper': {**GRIPPER, 'closed': 0.08}}, 'gripper.closed is 0.08; accepted: another'),
         ({'gripper': {**GRIPPER, 'dimension': 4}}, 'gripper.dimension is 4; accepted: -1 to 3'),
         ({'observation': {}}, 'observation is empty; accepted: one source or more'),
         ({'observation.joints.topic': ''}, "observation.joints.topic is ''; accepted: a topic"),
-        (
-            {'observation.joints.type': 'JointState'},
-            "observation.joints.type is 'JointState'; accep",
-        ),
+        ({'observation.joints.type': 'JointState'}, "observation.joints.type is 'JointState'; acc"),
         ({'observation.joints.fields': []}, 'observation.joints.fields is []; accepted: one field'),
         ({'observation.joints.fields': 'a..b'}, "observation.joints.fields is 'a..b'; accepted: a"),
         ({'observation.joints.fields': 'a[0'}, "observation.joints.fields is 'a[0'; accepted: a"),
         ({'observation.joints.scale': 0}, 'observation.joints.scale is 0; accepted: 1e-09 to'),
-        (
-            {'observation.joints.scale': [1, 2]},
-            'observation.joints.scale has 2 values; accepted: 1',
-        ),
+        ({'observation.joints.scale': [1, 2]}, 'observation.joints.scale has 2 values; accepted:'),
         ({'observation.joints.unit': 'inch'}, "observation.joints.unit is 'inch'; accepted: , rad"),
         ({'observation.joints.type': 'last_action'}, 'accepted: last_action without a topic and'),
         ({'workspace': {**BOX, 'low': [0, 0]}}, 'workspace.low, workspace.high is [0.0, 0.0, 0.5'),
-        (
-            {'workspace': {**BOX, 'low': [0, 0, 1]}},
-            'workspace.low is [0.0, 0.0, 1.0]; accepted: val',
-        ),
+        ({'workspace': {**BOX, 'low': [0, 0, 1]}}, 'workspace.low is [0.0, 0.0, 1.0]; accepted: v'),
         ({'workspace': {**BOX, 'frame': ''}}, "workspace.frame is ''; accepted: the frame of the"),
         ({'workspace': {**BOX, 'pose': {}}}, "workspace.pose.topic is ''; accepted: a topic"),
         ({'workspace': {**BOX, 'pose': {**POSE, 'scale': 2}}}, 'workspace.pose.scale is [2.0, 2.0'),
@@ -206,20 +174,11 @@ TRAJECTORY = {'kinds': ['trajectory'], 'trajectory_topic': 'move'}
         ),
         ({'cameras.front': {}}, "cameras.front.topic is ''; accepted: a topic"),
         ({'cameras.mean': {'topic': 'a'}}, "cameras is 'mean'; accepted: names that do not mean"),
-        (
-            {'cameras.a': {'topic': 'a', 'rotate': 45}},
-            'cameras.a.rotate is 45; accepted: 0, 90, 180',
-        ),
-        (
-            {'cameras.a': {'topic': 'a', 'roi': [1, 2]}},
-            'cameras.a.roi is [1, 2]; accepted: x, y, wi',
-        ),
+        ({'cameras.a': {'topic': 'a', 'rotate': 45}}, 'cameras.a.rotate is 45; accepted: 0, 90, 1'),
+        ({'cameras.a': {'topic': 'a', 'roi': [1, 2]}}, 'cameras.a.roi is [1, 2]; accepted: x, y,'),
         ({'cameras.a': {'topic': 'a', 'roi': [1.5]}}, 'cameras.a.roi is 1.5; accepted: a value of'),
         ({'use_camera': 'front'}, "use_camera is 'front'; accepted: ''"),
-        (
-            {'cameras': {'a': {'topic': 'a'}, 'b': {'topic': 'b'}}},
-            "use_camera is ''; accepted: a, b, mean",
-        ),
+        ({'cameras': {'a': {'topic': 'a'}, 'b': {'topic': 'b'}}}, "use_camera is ''; accepted: a,"),
         ({'watchdogs.loop_s': 0}, 'watchdogs.loop_s is 0; accepted: 0.01 to 60'),
     ],
 )

@@ -3,14 +3,13 @@
 
 import os
 import pty
+import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from domains import Domain
 from graph_support import Command
 
 # Counts its SIGINTs, waits for one that should not come, and tells.
@@ -74,14 +73,14 @@ def generate_launch_description():
 
 
 @pytest.fixture
-def launch_file(tmp_path: Path) -> str:
+def launch_file(tmp_path):
     path = tmp_path / 'lab.launch.py'
     path.write_text(LAUNCH_FILE)
     return str(path)
 
 
 @pytest.fixture
-def start(domain: Domain) -> Iterator[Callable[..., Command]]:
+def start(domain):
     """Give a function that starts `ros2 ...` in the background."""
     with ExitStack() as stack:
         yield lambda *words: stack.enter_context(Command(['ros2', *words], domain))
@@ -91,19 +90,10 @@ def test_exit_code_when_a_process_dies(run_cli, launch_file):
     code, output = run_cli('launch', launch_file, 'dies:=true', 'unknown:=accepted')
     assert code == 0
     assert output.startswith('[INFO] [launch]: All log files can be found below ')
-    assert '[INFO] [dies-1]: process started with pid [' in output
-    assert '[ERROR] [dies-1]: process has died [pid ' in output
-    assert ', exit code 5, cmd ' in output
-
-
-def test_exit_code_of_an_exception(run_cli, launch_file):
-    code, output = run_cli('launch', launch_file, 'counter:=true', 'task:=fail')
-    assert code == 1
-    assert (
-        '[ERROR] [launch]: Caught exception in launch (see debug for traceback): '
-        'task fail cannot be done\n'
-    ) in output
-    assert 'Traceback' not in output
+    number = re.search(r'\[INFO\] \[(dies-\d+)\]: process started with pid \[', output)[1]
+    assert re.search(
+        rf'\[ERROR\] \[{number}\]: process has died \[pid .*, exit code 5, cmd ', output
+    )
 
 
 def test_sigint_to_launch_alone_is_passed_on_once(start, launch_file):
@@ -134,7 +124,7 @@ def test_ctrl_c_in_a_terminal_reaches_processes_once(launch_file):
     assert b'sending signal' not in output
 
 
-def _read_all(terminal: int) -> Iterator[bytes]:
+def _read_all(terminal):
     try:
         while data := os.read(terminal, 4096):
             yield data

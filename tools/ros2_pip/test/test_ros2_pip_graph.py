@@ -3,13 +3,11 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
-from domains import Domain
 from furl_interfaces.action import Train
 from graph_support import TIMEOUT, Command, Probe
 from rclpy.action import (
@@ -17,7 +15,6 @@ from rclpy.action import (
     GoalResponse,
     get_action_server_names_and_types_by_node,
 )
-from rclpy.node import Node
 
 from ros2_pip import action, node, param, service, topic
 from ros2_pip.graph import Graph, graph
@@ -27,14 +24,14 @@ RATE = r'average rate: (\S+)\n\tmin: (\S+)s max: (\S+)s'
 
 
 @pytest.fixture(scope='module', autouse=True)
-def tiny_node(domain: Domain) -> Iterator[None]:
+def tiny_node(domain):
     """Run the node."""
     with Command([sys.executable, str(NODE)], domain) as node:
         node.wait_for('tiny node ready')
         yield
 
 
-def knows_tiny_node(observer: Node) -> bool:
+def knows_tiny_node(observer):
     """Whether all of it has been found: its ends come one by one."""
     if ('tiny', '/lab') not in observer.get_node_names_and_namespaces():
         return False
@@ -52,7 +49,7 @@ def knows_tiny_node(observer: Node) -> bool:
 
 
 @pytest.fixture(scope='module')
-def observers(tiny_node: None) -> Iterator[list[Node]]:
+def observers(tiny_node):
     """Give nodes that have seen the tiny node already: looking takes most of a command's time."""
     with graph(TIMEOUT) as seen:
         for observer in seen._observers:
@@ -61,13 +58,11 @@ def observers(tiny_node: None) -> Iterator[list[Node]]:
 
 
 @pytest.fixture
-def ros2(
-    observers: list[Node], run_cli: Callable, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[int | str | None, str]]:
+def ros2(observers, run_cli, monkeypatch):
     """Give a function that runs `ros2 ...` with them: (what main returns, output)."""
 
     @contextmanager
-    def known_graph(spin_time: float) -> Iterator[Graph]:
+    def known_graph(spin_time):
         seen = Graph(observers, min(spin_time, 0.2))
         try:
             yield seen
@@ -313,12 +308,12 @@ def test_actions(ros2):
 def test_send_goal(ros2, observers, domain):
     """A goal with feedback and result, and one that is refused."""
 
-    def execute(handle) -> Train.Result:
+    def execute(handle):
         handle.publish_feedback(Train.Feedback())
         handle.succeed()
         return Train.Result(total_steps=handle.request.total_steps)
 
-    def knows_server(observer: Node) -> bool:
+    def knows_server(observer):
         known = ('probe', '/') in observer.get_node_names_and_namespaces()
         return known and bool(get_action_server_names_and_types_by_node(observer, 'probe', '/'))
 

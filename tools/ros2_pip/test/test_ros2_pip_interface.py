@@ -2,7 +2,6 @@
 """`ros2 interface`: which types there are, and their texts."""
 
 import io
-from pathlib import Path
 
 import pytest
 
@@ -38,7 +37,7 @@ FILES = {
 
 
 @pytest.fixture(autouse=True)
-def interfaces(package: Path) -> None:
+def interfaces(package):
     """Give the package `lab` types."""
     index = package / 'share/ament_index/resource_index/rosidl_interfaces/lab'
     index.parent.mkdir()

@@ -63,12 +63,6 @@ def shell(script, **kwargs):
 # Substitutions
 
 
-def test_text():
-    assert perform(TextSubstitution(text='a b')) == 'a b'
-    with pytest.raises(TypeError, match='expects a str'):
-        TextSubstitution(text=1)
-
-
 def test_launch_configuration():
     assert perform(LaunchConfiguration('x'), x='1') == '1'
     assert perform(LaunchConfiguration(['x', TextSubstitution(text='y')]), xy='2') == '2'
@@ -109,13 +103,6 @@ def test_command():
         perform(Command(noisy))
     assert perform(Command(noisy, on_stderr='ignore')) == 'out\n'
     assert perform(Command(noisy, on_stderr='capture')) == 'out\nerr\n'
-
-
-def test_numbers_are_no_substitutions():
-    with pytest.raises(TypeError, match='5'):
-        DeclareLaunchArgument('x', default_value=5)
-    with pytest.raises(TypeError, match='5'):
-        SetLaunchConfiguration('x', ['a', 5])
 
 
 # Conditions
@@ -239,12 +226,6 @@ def test_opaque_function_that_raises_ends_the_launch(run_launch):
     )
     assert 'Traceback' not in output
     assert 'never' not in output
-
-
-def test_debug_shows_the_traceback(run_launch):
-    def fail(context):
-        raise ValueError('no such task')
-
     assert 'Traceback' in run_launch(OpaqueFunction(function=fail), debug=True)[1]
 
 
@@ -398,13 +379,6 @@ def test_shutdown_handler_that_raises_does_not_leave_processes(run_launch):
     )
     assert code == 1
     assert 'oops' in output
-
-
-def test_on_process_exit_checks_its_arguments():
-    with pytest.raises(TypeError, match='target_action'):
-        OnProcessExit(target_action='node', on_exit=[])
-    with pytest.raises(TypeError, match='expected an action'):
-        OnProcessExit(on_exit=['text'])
 
 
 def test_on_exit_shutdown_ends_everything(run_launch):
@@ -565,13 +539,6 @@ def test_respawn_ends_with_the_launch(run_launch):
     assert output.count('process started with pid') == 1
 
 
-def test_process_is_executed_once(run_launch):
-    process = shell('true')
-    code, output = run_launch(process, process)
-    assert code == 1
-    assert 'executed more than once' in output
-
-
 def test_stubborn_process_is_killed(run_launch, tmp_path):
     script = f"trap '' INT TERM; touch {tmp_path}/ready; while :; do sleep 0.05; done"
     process = shell(script, sigterm_timeout='0.1', sigkill_timeout=LaunchConfiguration('kill'))
@@ -582,11 +549,6 @@ def test_stubborn_process_is_killed(run_launch, tmp_path):
     assert "after receiving 'SIGTERM', escalating to 'SIGKILL'" in output
 
 
-def test_timeouts_are_texts():
-    with pytest.raises(TypeError, match=r'0\.5'):
-        shell('true', sigterm_timeout=0.5)
-
-
 # What is not there
 
 
@@ -595,16 +557,8 @@ def test_timeouts_are_texts():
     [
         ('launch', 'LaunchIntrospector'),
         ('launch.actions', 'OpaqueCoroutine'),
-        ('launch.conditions', 'LaunchConfigurationEquals'),
-        ('launch.event_handlers', 'OnProcessIO'),
-        ('launch.events', 'TimerEvent'),
         ('launch.events.process', 'ProcessIO'),
-        ('launch.launch_description_sources', 'FrontendLaunchDescriptionSource'),
-        ('launch.substitutions', 'AnonName'),
-        ('launch_ros', 'ros_adapters'),
         ('launch_ros.actions', 'LifecycleNode'),
-        ('launch_ros.substitutions', 'Parameter'),
-        ('launch_ros.parameter_descriptions', 'Parameter'),
     ],
 )
 def test_what_is_missing_is_named(module, name):

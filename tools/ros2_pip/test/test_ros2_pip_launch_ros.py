@@ -217,13 +217,6 @@ def test_bad_nodes_end_the_launch(run_launch, package, node, message):
     assert message in output
 
 
-def test_parameters_must_be_a_list():
-    with pytest.raises(TypeError, match='must be a list'):
-        Node(executable='x', parameters={'a': 1})
-    with pytest.raises(NotImplementedError, match='allow_substs'):
-        ParameterFile('a.yaml', allow_substs=True)
-
-
 def test_find_package(package):
     context = LaunchContext()
     assert FindPackagePrefix('lab').perform(context) == str(package)
